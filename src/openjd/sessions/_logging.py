@@ -1,0 +1,231 @@
+"""The logger, the fields of its records, banners, and the one filter that hides secrets.
+
+Rules: LOG-1 to LOG-8. Every record of a Session carries ``session_id``; most carry ``openjd_log_content``.
+A log handler or filter of somebody else that raises is reported the way ``logging`` itself reports it, and harms
+nothing else (LOG-7).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from enum import Flag
+from typing import Any, Callable, Optional
+
+LOG = logging.getLogger("openjd.sessions")
+LOG.setLevel(logging.INFO)
+
+
+class LogContent(Flag):
+    """What a log record may contain; a record's ``openjd_log_content`` (rule LOG-2)."""
+
+    BANNER = 1
+    FILE_PATH = 2
+    FILE_CONTENTS = 4
+    COMMAND_OUTPUT = 8
+    EXCEPTION_INFO = 16
+    PROCESS_CONTROL = 32
+    PARAMETER_INFO = 64
+    HOST_INFO = 128
+
+
+class LoggerAdapter(logging.LoggerAdapter):  # type: ignore[type-arg]  # generic only from Python 3.11 on
+    """An adapter whose own ``extra`` is merged with that of each call; its own wins (rule LOG-3)."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
+Redact = Callable[[str], str]
+
+
+class _RedactingFilter(logging.Filter):
+    """Hides the secrets of the open Sessions in every record that is logged to ``LOG`` (rules RED-1, LOG-8).
+
+    A record with a ``session_id`` is searched for that Session's secrets, one without for those of all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._sessions: Mapping[str, tuple[Redact, ...]] = {}
+
+    def add(self, session_id: str, redact: Redact) -> None:
+        with self._lock:
+            self._sessions = {**self._sessions, session_id: (*self._sessions.get(session_id, ()), redact)}
+            LOG.addFilter(self)
+
+    def remove(self, session_id: str, redact: Redact) -> None:
+        with self._lock:
+            left = tuple(known for known in self._sessions.get(session_id, ()) if known is not redact)
+            others = {key: value for key, value in self._sessions.items() if key != session_id}
+            self._sessions = {**others, session_id: left} if left else others
+            if not self._sessions:
+                LOG.removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for redact in self._redactors_for(record):
+            _redact_record(record, redact)
+        return True
+
+    def _redactors_for(self, record: logging.LogRecord) -> Iterable[Redact]:
+        sessions = self._sessions
+        session_id = getattr(record, "session_id", None)
+        if session_id is not None:
+            return sessions.get(session_id, ())
+        return [redact for redactors in sessions.values() for redact in redactors]
+
+
+_FILTER = _RedactingFilter()
+
+
+def _redact_record(record: logging.LogRecord, redact: Redact) -> None:
+    try:
+        shown = record.getMessage()
+    except Exception:  # a client's wrong % arguments; its handlers would fail on them as well (RED-11)
+        shown = "********"
+    hidden = redact(shown)
+    if hidden != shown or shown == "********":
+        record.msg, record.args = hidden, ()
+    if record.exc_info:
+        trace = logging.Formatter().formatException(record.exc_info)
+        if redact(trace) != trace:
+            record.exc_text, record.exc_info = redact(trace), None
+
+
+def report_foreign_error(record: logging.LogRecord) -> None:
+    """Say on standard error that a handler or filter raised, as ``logging`` does for its own handlers."""
+    logging.Handler().handleError(record)
+
+
+_OUTPUT_LEVEL = logging.INFO
+_RULE_LENGTH = 46
+
+
+class SessionLog:
+    """Logs for one Session: every record has its id, is redacted, and no failing handler harms the caller.
+
+    ``level`` replaces ``LOG``'s own level for this Session once it is set (rule DIR-16).
+    """
+
+    def __init__(self, session_id: str, redact: Redact) -> None:
+        self.session_id = session_id
+        self.level: Optional[int] = None
+        self._redact = redact
+        _FILTER.add(session_id, redact)
+
+    def close(self) -> None:
+        """Stop redacting for this Session."""
+        _FILTER.remove(self.session_id, self._redact)
+
+    def debug(self, message: str, content: Optional[LogContent] = None) -> None:
+        self.log(logging.DEBUG, message, content)
+
+    def info(self, message: str, content: Optional[LogContent] = None) -> None:
+        self.log(logging.INFO, message, content)
+
+    def warning(self, message: str, content: Optional[LogContent] = None) -> None:
+        self.log(logging.WARNING, message, content)
+
+    def error(self, message: str, content: Optional[LogContent] = None) -> None:
+        self.log(logging.ERROR, message, content)
+
+    def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
+        if self.shows(level):
+            self._handle(self._make_record(level, message, content))
+
+    def section(self, title: str) -> None:
+        """A section banner (rule LOG-4)."""
+        self.info("")
+        self._ruled("=", f"--------- {title}")
+
+    def subsection(self, title: str) -> None:
+        """A sub-section banner (rule LOG-4)."""
+        self._ruled("-", title)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Log lines of output that are redacted already, one record a line.
+
+        A record costs most of a line's time, so it is copied from a template and handed to the handlers directly
+        wherever nobody could tell the difference.
+        """
+        if not self.shows(_OUTPUT_LEVEL):
+            return
+        if LOG.filters != [_FILTER] or logging.getLogRecordFactory() is not logging.LogRecord:
+            for line in lines:
+                self._handle(self._make_record(_OUTPUT_LEVEL, line, LogContent.COMMAND_OUTPUT))
+            return
+        handlers = [handler for handler in _handlers_of(LOG) if handler.level <= _OUTPUT_LEVEL]
+        now = self._make_record(_OUTPUT_LEVEL, "", LogContent.COMMAND_OUTPUT).__dict__
+        if LOG.disabled or not handlers:
+            return
+        new = logging.LogRecord.__new__
+        for line in lines:
+            record = new(logging.LogRecord)
+            record.__dict__ = {**now, "msg": line}
+            try:
+                for handler in handlers:
+                    handler.handle(record)
+            except Exception:
+                report_foreign_error(record)
+
+    def shows(self, level: int) -> bool:
+        """Whether a record of this level would be logged for this Session."""
+        if self.level is None:
+            return LOG.isEnabledFor(level)
+        return level >= self.level and LOG.manager.disable < level
+
+    def _ruled(self, rule: str, title: str) -> None:
+        for line in (rule * _RULE_LENGTH, title, rule * _RULE_LENGTH):
+            self.info(line, LogContent.BANNER)
+
+    def _make_record(self, level: int, message: str, content: Optional[LogContent]) -> logging.LogRecord:
+        extra: dict[str, Any] = {"session_id": self.session_id}
+        if content is not None:
+            extra["openjd_log_content"] = content
+        return LOG.makeRecord(LOG.name, level, __file__, 0, message, (), None, None, extra)
+
+    def _handle(self, record: logging.LogRecord) -> None:
+        try:
+            LOG.handle(record)
+        except Exception:
+            report_foreign_error(record)
+
+
+def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
+    found: list[logging.Handler] = []
+    current: Optional[logging.Logger] = logger
+    while current is not None:
+        found += current.handlers
+        current = current.parent if current.propagate else None
+    return found
+
+
+def log_host_information(log: SessionLog) -> None:
+    """Say which versions run where (rule LOG-5)."""
+    for line in _host_information():
+        log.info(line, LogContent.HOST_INFO)
+
+
+def _host_information() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+    from platform import platform
+
+    from openjd.sessions._version import __version__
+
+    try:
+        model = version("openjd-model")
+    except PackageNotFoundError:
+        model = "unknown"
+    return [
+        f"openjd.model Library Version: {model}",
+        f"openjd.sessions Library Version: {__version__}",
+        f"Installed at: {Path(__file__).resolve().parents[2]}",
+        f"Python Interpreter: {sys.executable}",
+        f"Python Version: {sys.version}",
+        f"Platform: {platform()}",
+    ]

@@ -1,0 +1,1 @@
+"""All knowledge of operating systems, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Threads, files and running actions."""

@@ -1,0 +1,1 @@
+"""Whole jobs: plans of sessions, and what drives them."""
