@@ -1,0 +1,98 @@
+"""Every test is checked at its end: no descriptor, thread or process of its own may be left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+
+SETTLING_SECONDS = 3.0
+"""How long leftovers may take to go: the library's threads stop within a second of the last clean-up."""
+
+MARK = "OPENJD_SESSIONS_TEST_RUN"
+"""A variable in the environment of every process that this test run starts."""
+
+os.environ[MARK] = str(os.getpid())
+
+
+def open_descriptors() -> Counter[str]:
+    """What the descriptors of this process refer to, sockets and pipes by their kind."""
+    found: Counter[str] = Counter()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+        found[target.partition(":[")[0]] += 1
+    return found
+
+
+def running_threads() -> Counter[str]:
+    return Counter(f"{thread.name} ({thread.ident})" for thread in threading.enumerate())
+
+
+def running_processes() -> Counter[str]:
+    """Our own children, and the actions of our sessions wherever they have gone."""
+    found: Counter[str] = Counter()
+    for pid in os.listdir("/proc"):
+        if pid.isdigit():
+            try:
+                if is_ours(pid):
+                    command = read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                    found[f"{pid}: {command}"] += 1
+            except OSError:  # it has just ended
+                continue
+    return found
+
+
+def is_ours(pid: str) -> bool:
+    parent = read(pid, "stat").rpartition(b")")[2].split()[1]
+    if int(parent) == os.getpid():
+        return True
+    variables = read(pid, "environ")
+    in_this_run = MARK.encode() + b"=%d\0" % os.getpid()
+    return b"OPENJD_SESSION_WORKING_DIR=" in variables and in_this_run in variables
+
+
+def read(pid: str, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+        return file.read()
+
+
+LEFTOVERS: dict[str, Callable[[], Counter[str]]] = {
+    "descriptors": open_descriptors,
+    "threads": running_threads,
+    "processes": running_processes,
+}
+
+AT_FIRST = open_descriptors() if sys.platform == "linux" else Counter()
+LAUNCHER = Counter({"socket": 1})
+"""What the library keeps open until the program ends, once it has started a process."""
+
+
+def left_over(before: dict[str, Counter[str]]) -> dict[str, list[str]]:
+    """What is there now and was not before, once it has had time to go."""
+    pause = threading.Event()
+    for _ in range(int(SETTLING_SECONDS * 100)):
+        left = {kind: sorted((look() - before[kind]).elements()) for kind, look in LEFTOVERS.items()}
+        left = {kind: things for kind, things in left.items() if things}
+        if not left:
+            break
+        pause.wait(0.01)
+    return left
+
+
+@pytest.fixture(autouse=sys.platform == "linux")
+def nothing_is_left_over() -> Iterator[None]:
+    before = {kind: look() for kind, look in LEFTOVERS.items()}
+    before["descriptors"] |= AT_FIRST + LAUNCHER
+    yield
+    left = left_over(before)
+    assert not left, "The test has left over:\n" + "\n".join(
+        f"  {kind}: {thing}" for kind, things in left.items() for thing in things
+    )
