@@ -1,0 +1,259 @@
+"""Private directories and files, their ownership, and owner marks (POSIX).
+
+Rules: WD-1 to WD-7, WD-11, WD-13. Everything below a root directory is reached through descriptors and never through a
+link: a name that is one component cannot leave the directory it is opened in.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import os
+import stat
+import tempfile
+from base64 import b32encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from openjd.sessions._errors import WorkspaceError
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True)
+class Root:
+    """An open directory that working directories are made in."""
+
+    descriptor: int
+    path: str
+    """Absolute, without links."""
+    unsafe: tuple[str, ...]
+    """It and its ancestors, as far as everybody may rename what is in them: world-writable without a sticky bit."""
+
+
+@contextmanager
+def open_root(given: Union[str, os.PathLike[str], None]) -> Iterator[Root]:
+    """The given root, which must exist, or the default one, which is made (WD-1 to WD-4)."""
+    try:
+        root = _open_default_root() if given is None else _open_given_root(os.path.abspath(os.fspath(given)))
+    except OSError as error:
+        raise WorkspaceError(
+            f"The root directory {error.filename or given!r} cannot be used: {error.strerror}. "
+            "Give a session_root_directory that exists and that this user may write to."
+        ) from error
+    try:
+        yield root
+    finally:
+        os.close(root.descriptor)
+
+
+def _open_given_root(path: str) -> Root:
+    if not os.path.isdir(path):
+        raise WorkspaceError(
+            f"The session_root_directory {path!r} must be an existing directory. "
+            "Create it, or leave it out to use the default."
+        )
+    path, unsafe = _inspect(path)
+    return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, unsafe)
+
+
+def _open_default_root() -> Root:
+    parent = tempfile.gettempdir()
+    if not os.path.lexists(os.path.join(parent, "OpenJD")):
+        os.makedirs(os.path.join(parent, "OpenJD"), exist_ok=True)
+    parent, unsafe = _inspect(parent)
+    path = os.path.join(parent, "OpenJD")
+    try:
+        descriptor = os.open(path, DIRECTORY | os.O_NOFOLLOW)
+    except NotADirectoryError:
+        raise _untrusted(path, "is a link, or no directory") from None
+    try:
+        _take_default_root(path, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Root(descriptor, path, unsafe)
+
+
+def _take_default_root(path: str, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if status.st_uid not in (os.geteuid(), 0):
+        raise _untrusted(path, f"belongs to user id {status.st_uid}")
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o755:
+        os.fchmod(descriptor, 0o755)
+
+
+def _untrusted(path: str, reason: str) -> WorkspaceError:
+    return WorkspaceError(
+        f"The default root directory {path!r} {reason}; it must be a directory that belongs to this user or to root. "
+        "Remove it, or give a session_root_directory."
+    )
+
+
+def _inspect(path: str) -> tuple[str, tuple[str, ...]]:
+    """The path without links, and what of it and its ancestors is unsafe (WD-4)."""
+    modes = _modes_upwards(path)
+    if any(map(stat.S_ISLNK, modes.values())):
+        path = os.path.realpath(path)
+        modes = _modes_upwards(path)
+    unsafe = [name for name, mode in modes.items() if mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH]
+    return path, tuple(reversed(unsafe))
+
+
+def _modes_upwards(path: str) -> dict[str, int]:
+    modes = {}
+    while path not in modes:
+        modes[path] = os.lstat(path).st_mode
+        path = os.path.dirname(path)
+    return modes
+
+
+def random_name() -> str:
+    """Eight random characters."""
+    return b32encode(os.urandom(5)).decode("ascii").lower()
+
+
+def group_id(name: str) -> int:
+    """The number of a group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise WorkspaceError(
+            f"The session user's group {name!r} does not exist on this host. Give the user an existing group."
+        ) from None
+
+
+class OwnerMark:
+    """The locked file ``.<name>.owner`` beside a directory.
+
+    One that is locked belongs to a living program. Where the file system has no locks nobody can lock it, so nobody
+    mistakes the directory for an abandoned one either.
+    """
+
+    def __init__(self, root: Root, name: str) -> None:
+        """``FileExistsError`` if another one has the name."""
+        self.name = name
+        self._path = os.path.join(root.path, f".{name}.owner")
+        self._descriptor = os.open(f".{name}.owner", NEW_FILE, 0o600, dir_fd=root.descriptor)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise FileExistsError(self._path) from None
+        except OSError:
+            return
+        if not os.fstat(self._descriptor).st_nlink:  # taken for abandoned before it was locked
+            self.close()
+            raise FileExistsError(self._path)
+
+    def remove(self) -> None:
+        """Give the directory up."""
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                os.unlink(self._path)
+            self.close()
+
+    def close(self) -> None:
+        """Unlock the mark and leave it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def make_marked_directory(root: Root, group: Optional[int]) -> tuple[PrivateDirectory, OwnerMark]:
+    """A new private directory in a root, with its owner mark."""
+    while True:
+        with suppress(FileExistsError):
+            mark = OwnerMark(root, random_name())
+            try:
+                return PrivateDirectory.make(root.path, root.descriptor, mark.name, group), mark
+            except OSError:
+                mark.remove()
+                raise
+
+
+class PrivateDirectory:
+    """An open directory for this user, or for a group, and nobody else (WD-7)."""
+
+    def __init__(self, path: str, descriptor: int, group: Optional[int]) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.group = group
+
+    @classmethod
+    def make(cls, parent: str, parent_descriptor: int, name: str, group: Optional[int]) -> PrivateDirectory:
+        """A new directory; ``FileExistsError`` if there is something of that name."""
+        os.mkdir(name, 0o700, dir_fd=parent_descriptor)
+        try:
+            descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_descriptor)
+            made = cls(os.path.join(parent, name), descriptor, group)
+            made._give(descriptor, 0o700)
+        except OSError:
+            os.rmdir(name, dir_fd=parent_descriptor)
+            raise
+        return made
+
+    @classmethod
+    def open(cls, path: str, group: Optional[int]) -> PrivateDirectory:
+        """One that was made before."""
+        return cls(path, os.open(path, DIRECTORY | os.O_NOFOLLOW), group)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def reserve(self) -> str:
+        """The name of a new empty file (FILE-3)."""
+        while True:
+            name = random_name()
+            with suppress(FileExistsError):
+                os.close(os.open(name, NEW_FILE, 0o600, dir_fd=self.descriptor))
+                return name
+
+    def write(self, name: str, data: bytes, executable: bool) -> None:
+        """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
+        self._check_replaceable(name)
+        draft = f".{random_name()}.draft"
+        descriptor = os.open(draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+        try:
+            try:
+                _write_all(descriptor, data)
+                self._give(descriptor, 0o700 if executable else 0o600)
+            finally:
+                os.close(descriptor)
+            os.rename(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        except BaseException:
+            os.unlink(draft, dir_fd=self.descriptor)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is still there and can be removed."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def _check_replaceable(self, name: str) -> None:
+        try:
+            mode = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(mode):
+            kind = "A link" if stat.S_ISLNK(mode) else "A directory" if stat.S_ISDIR(mode) else "A pipe or device"
+            raise OSError(errno.EEXIST, f"{kind} is in its place, and only a regular file is ever replaced")
+
+    def _give(self, descriptor: int, mode: int) -> None:
+        """Set the group, then the mode, whatever the umask is; a group has what its owner has (WD-7, WD-11)."""
+        if self.group is not None:
+            os.fchown(descriptor, -1, self.group)
+            mode |= mode >> 3
+        os.fchmod(descriptor, mode)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

@@ -1,0 +1,140 @@
+"""The embedded files of a script: first their paths, then their contents (rules FILE-1 to FILE-15)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Optional
+
+from openjd.model.v2023_09 import EmbeddedFileText, EndOfLine
+
+from openjd.sessions._core.scopes import Scope
+from openjd.sessions._errors import ActionFailed
+from openjd.sessions._logging import LogContent, SessionLog
+from openjd.sessions._runtime.workspace import Workspace
+
+_NOT_A_BASE_NAME = re.compile(r"|\.\.?|.*[/\\\0].*|[A-Za-z]:.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ScriptOwner:
+    """Whose script it is."""
+
+    title: str
+    """For the reasons of failures: ``Environment 'Maya'``, ``Step 'Render'``, ``Task``."""
+    kind: str
+    """For the log: ``Environment`` or ``Task``."""
+    file_symbol: str
+    """What precedes the name of a file in its symbol: ``Env.File`` or ``Task.File``."""
+
+
+class ScriptFiles:
+    """The embedded files of one script; their paths stay the same for the life of this object (FILE-8)."""
+
+    def __init__(
+        self, owner: ScriptOwner, files: Optional[Sequence[EmbeddedFileText]], workspace: Workspace, log: SessionLog
+    ) -> None:
+        self.owner = owner
+        self._files = files or ()
+        self._workspace = workspace
+        self._log = log
+        self._names: dict[str, str] = {}
+
+    def allocate(self) -> dict[str, object]:
+        """The symbols of the files, with their paths as values.
+
+        Raises:
+            ActionFailed: A given file name cannot be used, or no name can be reserved.
+        """
+        if not self._files:
+            return {}
+        self._check_filenames()
+        self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
+        symbols: dict[str, object] = {}
+        for file in self._files:
+            symbol = f"{self.owner.file_symbol}.{file.name}"
+            path = self._workspace.path_of(self._name_of(file))
+            self._log.info(f"Mapping: {symbol} -> {path}", LogContent.FILE_PATH | LogContent.PARAMETER_INFO)
+            symbols[symbol] = path
+        return symbols
+
+    def write(self, scope: Scope) -> None:
+        """Write all files, with contents resolved anew (FILE-1).
+
+        Raises:
+            ActionFailed: The contents of a file have no value, or it cannot be written.
+        """
+        if not self._files:
+            return
+        self._log.info(f"Writing embedded files to disk for {self.owner.kind}.")
+        for file in self._files:
+            self._write_file(file, scope.resolve(file.data, f"{self._where(file)}, data"))
+
+    def discard(self) -> None:
+        """Remove the files with random names, which nothing can refer to any more."""
+        for file in self._files:
+            if file.filename is None and file.name in self._names:
+                self._workspace.remove(self._names[file.name])
+
+    def _where(self, file: EmbeddedFileText) -> str:
+        return f"{self.owner.title}, embedded file {file.name!r}"
+
+    def _check_filenames(self) -> None:
+        owners: dict[str, EmbeddedFileText] = {}
+        for file in self._files:
+            if file.filename is None:
+                continue
+            if _NOT_A_BASE_NAME.fullmatch(file.filename):
+                raise ActionFailed(
+                    f"{self._where(file)}: filename {file.filename!r} must be the plain name of a file, "
+                    "without directory, drive or NUL."
+                )
+            other = owners.setdefault(file.filename.casefold(), file)
+            if other is not file and (other.filename == file.filename or self._workspace.ignores_case()):
+                raise ActionFailed(
+                    f"{self._where(file)}: filename {file.filename!r} is the same file as filename "
+                    f"{other.filename!r} of embedded file {other.name!r}. Give each file a name of its own."
+                )
+
+    def _name_of(self, file: EmbeddedFileText) -> str:
+        if file.name not in self._names:
+            with _failures_of(self._where(file)):
+                self._names[file.name] = self._workspace.reserve() if file.filename is None else file.filename
+        return self._names[file.name]
+
+    def _write_file(self, file: EmbeddedFileText, text: str) -> None:
+        text = _with_line_ends(text, file.endOfLine)
+        with _failures_of(self._where(file)):
+            data = _encoded(text)
+            path = self._workspace.write(self._names[file.name], data, executable=bool(file.runnable))
+        self._log.info(f"Wrote: {file.name} -> {path}", LogContent.FILE_PATH)
+        self._log.debug(f"Contents:\n{text}", LogContent.FILE_CONTENTS)
+
+
+@contextmanager
+def _failures_of(where: str) -> Iterator[None]:
+    """Say where it was that something failed."""
+    try:
+        yield
+    except ActionFailed as error:
+        raise ActionFailed(f"{where}: {error}") from error
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ActionFailed(
+            f"data contains {text[error.start]!r}, which cannot be written as UTF-8. "
+            "Remove it from the text, or from the parameter that the text uses."
+        ) from error
+
+
+def _with_line_ends(text: str, end_of_line: Optional[EndOfLine]) -> str:
+    """Line ends of a file: the host's own unless the template says otherwise (FILE-11)."""
+    text = text.replace("\r\n", "\n")
+    use_crlf = end_of_line == EndOfLine.CRLF or (end_of_line != EndOfLine.LF and os.linesep == "\r\n")
+    return text.replace("\n", "\r\n") if use_crlf else text

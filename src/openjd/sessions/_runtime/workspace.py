@@ -1,0 +1,169 @@
+"""The directories and files of a Session, and its owner mark (rules WD-1 to WD-13, FILE-3, FILE-5, LC-34).
+
+Beside a working directory lies ``.<name>.owner``, locked by the program from before the directory is made until after
+it is deleted. A mark that can be locked thus tells of a directory whose owner is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from openjd.sessions._errors import ActionFailed, WorkspaceError
+
+if TYPE_CHECKING:
+    from openjd.sessions._platform.directories import OwnerMark, PrivateDirectory, Root
+
+
+class Workspace:
+    """A working directory with its files directory.
+
+    The files directory is held open from its creation, and never reached through a path that a job could have
+    replaced by a link (FILE-5).
+    """
+
+    def __init__(self, root: Root, mark: OwnerMark, files: PrivateDirectory) -> None:
+        self._root = root.path
+        self._mark = mark
+        self._files = files
+        self._rules_name: Optional[str] = None
+        self._rules_document: Optional[str] = None
+        self.directory = Path(os.path.dirname(files.path))
+        self.files_directory = Path(files.path)
+        self.warnings = tuple(map(_sticky_warning, root.unsafe))
+
+    @classmethod
+    def create(cls, root: Optional[Path], group: Optional[str]) -> Workspace:
+        """Make the directories and the owner mark.
+
+        Args:
+            root: The directory to make the working directory in; ``None`` for the default one.
+            group: The group that may use it too: that of another user who runs the actions.
+
+        Raises:
+            WorkspaceError: They cannot be made, or the root cannot be trusted.
+        """
+        from openjd.sessions._platform import directories
+
+        number = directories.group_id(group) if group is not None else None
+        with directories.open_root(root) as place:
+            try:
+                return cls._create(place, number)
+            except OSError as error:
+                whom = f" that the group {group!r} may use" if group is not None else ""
+                raise WorkspaceError(
+                    f"A directory{whom} cannot be made in {place.path!r}: {error.strerror}. "
+                    "This user must be allowed to make it, and to hand it to the group if there is one."
+                ) from error
+
+    @classmethod
+    def _create(cls, root: Root, group: Optional[int]) -> Workspace:
+        from openjd.sessions._platform import directories
+
+        working, mark = directories.make_marked_directory(root, group)
+        try:
+            name = "embedded_files" + directories.random_name()
+            return cls(root, mark, directories.PrivateDirectory.make(working.path, working.descriptor, name, group))
+        except OSError:
+            os.rmdir(working.path)
+            mark.remove()
+            raise
+        finally:
+            working.close()
+
+    def path_of(self, name: str) -> str:
+        """The path of a file of the files directory."""
+        return os.path.join(self._files.path, name)
+
+    def ignores_case(self) -> bool:
+        """Whether two names that differ in letter case only are one file here."""
+        return os.path.exists(os.path.join(self.directory, self.files_directory.name.upper()))
+
+    def reserve(self) -> str:
+        """The name of a new, empty file in the files directory."""
+        try:
+            return self._files.reserve()
+        except OSError as error:
+            raise _unwritable("A file", self._files.path, error) from error
+
+    def write(self, name: str, data: bytes, *, executable: bool = False) -> Path:
+        """Put a file into the files directory, in place of a regular file of that name (WD-11, WD-13).
+
+        Raises:
+            ActionFailed: It cannot be written; what was there before is still there.
+        """
+        try:
+            self._files.write(name, data, executable)
+        except OSError as error:
+            raise _unwritable(repr(name), self._files.path, error) from error
+        return self.files_directory / name
+
+    def remove(self, name: str) -> None:
+        """Remove a file from the files directory, if it is there."""
+        self._files.remove(name)
+
+    def write_rules(self, document: str) -> Path:
+        """The path mapping file, written when it is new, has changed or has been deleted (PM-15).
+
+        Raises:
+            ActionFailed: It cannot be written.
+        """
+        from openjd.sessions._platform import directories
+
+        name = self._rules_name or f"{directories.random_name()}.json"
+        path = os.path.join(self.directory, name)
+        if document != self._rules_document or not os.path.lexists(path):
+            try:
+                opened = directories.PrivateDirectory.open(str(self.directory), self._files.group)
+                with closing(opened) as directory:
+                    directory.write(name, document.encode("utf-8"), executable=False)
+            except OSError as error:
+                raise _unwritable("The path mapping file", str(self.directory), error) from error
+            self._rules_name, self._rules_document = name, document
+        return Path(path)
+
+    def delete(self) -> list[tuple[Path, str]]:
+        """Delete everything; what could not be deleted, and why (LC-34).
+
+        The owner mark stays, unlocked, beside what could not be deleted.
+        """
+        self._files.close()
+        rest = self._delete_directories()
+        if rest:
+            self._mark.close()
+        else:
+            self._mark.remove()
+        return [(Path(path), reason) for path, reason in rest]
+
+    def _delete_directories(self) -> list[tuple[str, str]]:
+        try:
+            os.rmdir(self.files_directory)
+            os.rmdir(self.directory)
+            return []
+        except OSError:
+            from openjd.sessions._platform.removal import remove_tree
+
+            return remove_tree(self._root, self.directory.name)
+
+    def release(self) -> None:
+        """Leave everything where it is, as nobody's property."""
+        self._files.close()
+        self._mark.remove()
+
+    def close(self) -> None:
+        """Close the descriptors and touch nothing else: for a forked child, whose parent owns the rest."""
+        self._files.close()
+        self._mark.close()
+
+
+def _sticky_warning(path: str) -> str:
+    return (
+        f"Sticky bit is not set on {path}. This may pose a risk when running work on this host as users may modify or "
+        "delete files in this directory which do not belong to them."
+    )
+
+
+def _unwritable(what: str, where: str, error: OSError) -> ActionFailed:
+    return ActionFailed(f"{what} cannot be written in {where!r}: {error.strerror}.")
