@@ -11,11 +11,11 @@ sys.path.insert(0, str(HERE.parent / "src"))
 
 import state_machines  # noqa: E402
 
-from openjd.sessions import version  # noqa: E402
+from openjd.sessions._version import __version__  # noqa: E402
 
 project = "openjd-sessions"
 author = "the openjd-sessions contributors"
-release = version
+release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]

@@ -17,8 +17,9 @@ import openjd.sessions
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "openjd" / "sessions"
-KEEPER = PACKAGE / "_platform" / "posix_keeper.py"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+
+STAND_ALONE = ("posix_wire", "posix_children", "posix_keeper")
 
 MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 60
@@ -136,19 +137,18 @@ print(sorted(name for name in openjd.sessions.__all__ if not hasattr(openjd.sess
     assert run_python(code) == "[]\n"
 
 
-def test_keeper_stands_alone() -> None:
-    """The launcher runs it as ``python -I -S`` from its source: only the standard library, and little of it."""
-    code = f"""
-import sys
-before = set(sys.modules)
-source = open({str(KEEPER)!r}, encoding="utf-8").read()
-exec(compile(source, "posix_keeper.py", "exec"), {{"__name__": "keeper"}})
-print(*sorted(set(sys.modules) - before))
-"""
-    loaded = run_python(code, "-I", "-S").split()
-    assert not {"openjd", "site", "asyncio", "logging", "subprocess", "threading", "typing", "dataclasses"} & set(
-        loaded
-    )
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+def test_launcher_and_keeper_stand_alone() -> None:
+    """Their program runs as ``python -I -S``: it needs the standard library only, and little of it."""
+    from openjd.sessions._platform.posix import stand_alone_program
+
+    program, _, start = stand_alone_program().decode().rstrip().rpartition("\n")
+    assert start == "module.main()"
+    code = f"import sys; before = set(sys.modules)\n{program}\nprint(*sorted(set(sys.modules) - before))"
+    loaded = set(run_python(code, "-I", "-S").split())
+    ours = {name for name in loaded if name.startswith("openjd")}
+    assert ours == {f"openjd.sessions._platform.{name}" for name in STAND_ALONE}
+    assert loaded & {"asyncio", "logging", "site", "subprocess", "threading"} == set()
 
 
 # Sizes
