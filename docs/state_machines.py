@@ -81,13 +81,13 @@ def drawing(nodes: Sequence[str], edges: Iterable[Edge]) -> str:
     """The nodes in a row; what leads on goes above, what leads back goes below."""
     pairs = dict.fromkeys((edge.source, edge.target) for edge in edges if edge.source != edge.target)
     place = {name: 10 + number * (NODE_WIDTH + GAP) for number, name in enumerate(nodes)}
-    widest = max(abs(place[a] - place[b]) for a, b in pairs)
-    middle = 30 + widest // 5
+    middle = 10 + max(place[target] - place[source] for source, target in pairs) // 5
+    below = 10 + max(place[source] - place[target] for source, target in pairs) // 5
     parts = [arc(place, source, target, middle) for source, target in pairs]
     for name, x in place.items():
         parts.append(f'<rect x="{x}" y="{middle}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="8" class="node"/>')
         parts.append(f'<text x="{x + NODE_WIDTH // 2}" y="{middle + 21}">{name}</text>')
-    width, height = max(place.values()) + NODE_WIDTH + 10, 2 * middle + NODE_HEIGHT
+    width, height = max(place.values()) + NODE_WIDTH + 10, middle + NODE_HEIGHT + below
     return (
         f'<svg class="states" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">{STYLE}'
         + "".join(parts)
