@@ -105,6 +105,7 @@ class OutputInterpreter:
         self._redactor = redactor
         self._entering = entering
         self._redacted_env_enabled = redacted_env_enabled
+        self._strict_kinds = ("env", "unset_env") if redacted_env_enabled else ("env", "unset_env", "redacted_env")
         self._assembler = LineAssembler(lambda: redactor.reach)
         self._hides_long_line = False
 
@@ -170,7 +171,7 @@ class OutputInterpreter:
         elif isinstance(directive, Malformed):
             yield from self._malformed(directive, shown)
         elif isinstance(directive, NearMiss):
-            yield from _broken(shown, _NEAR_MISS.format(line=shown))
+            yield from _broken(shown, self._redactor.redact(_NEAR_MISS.format(line=shown)))
         else:
             yield from self._change(directive)
             yield _text(shown)
@@ -181,15 +182,12 @@ class OutputInterpreter:
         return self._redactor.redact_part(line, start, start + len(text))
 
     def _malformed(self, directive: Malformed, shown: str) -> Iterator[OutputItem]:
-        """DIR-10 and DIR-16: only marked. DIR-20, DIR-21 and RED-9: a variable's directive may break the action."""
+        """Mark the line; while an environment is entered, a variable's directive breaks the action (DIR-20, RED-9)."""
         reason = self._redactor.redact(directive.reason)
-        is_secret = directive.kind == "redacted_env"
-        if is_secret and self._redacted_env_enabled:
-            yield self._notice("WARNING", _MALFORMED_SECRET.format(reason=reason))
-        elif is_secret:
-            yield self._notice("WARNING", _NOT_ENABLED)
-        tolerated = ("progress", "session_runtime_loglevel", "redacted_env" if self._redacted_env_enabled else "")
-        if self._entering and directive.kind not in tolerated:
+        if directive.kind == "redacted_env":
+            warning = _MALFORMED_SECRET.format(reason=reason) if self._redacted_env_enabled else _NOT_ENABLED
+            yield self._notice("WARNING", warning)
+        if self._entering and directive.kind in self._strict_kinds:
             yield from _broken(shown, reason)
         else:
             yield _marked(shown, reason)
