@@ -98,6 +98,12 @@ class EnvironmentStack:
         """Remove the innermost environment."""
         return self._entered.pop()
 
+    def apply_changes(self, identifier: str, changes: VariableChanges) -> None:
+        """What the entering action has printed counts for later actions; no effect if it is no longer entered."""
+        for entered in self._entered:
+            if entered.identifier == identifier:
+                self.replace_layer(identifier, changes.applied_to(entered.layer))
+
     def replace_layer(self, identifier: str, layer: VariableLayer) -> None:
         """Give an environment other variables; nothing happens if it is no longer entered."""
         self._entered = [

@@ -12,7 +12,6 @@ import grp
 import os
 import stat
 import tempfile
-from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,13 +51,14 @@ def open_root(given: Union[str, os.PathLike[str], None]) -> Iterator[Root]:
 
 
 def _open_given_root(path: str) -> Root:
-    if not os.path.isdir(path):
+    try:
+        path, unsafe = _inspect(path)
+        return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, unsafe)
+    except (FileNotFoundError, NotADirectoryError):
         raise WorkspaceError(
             f"The session_root_directory {path!r} must be an existing directory. "
             "Create it, or leave it out to use the default."
-        )
-    path, unsafe = _inspect(path)
-    return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, unsafe)
+        ) from None
 
 
 def _open_default_root() -> Root:
@@ -114,7 +114,7 @@ def _modes_upwards(path: str) -> dict[str, int]:
 
 def random_name() -> str:
     """Eight random characters."""
-    return b32encode(os.urandom(5)).decode("ascii").lower()
+    return os.urandom(4).hex()
 
 
 def group_id(name: str) -> int:
@@ -183,16 +183,18 @@ class PrivateDirectory:
         self.path = path
         self.descriptor = descriptor
         self.group = group
+        self._draft = f".{os.path.basename(path)}.draft"
 
     @classmethod
     def make(cls, parent: str, parent_descriptor: int, name: str, group: Optional[int]) -> PrivateDirectory:
         """A new directory; ``FileExistsError`` if there is something of that name."""
         os.mkdir(name, 0o700, dir_fd=parent_descriptor)
+        made = cls(os.path.join(parent, name), -1, group)
         try:
-            descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_descriptor)
-            made = cls(os.path.join(parent, name), descriptor, group)
-            made._give(descriptor, 0o700)
+            made.descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_descriptor)
+            made._give(made.descriptor, 0o700)
         except OSError:
+            made.close()
             os.rmdir(name, dir_fd=parent_descriptor)
             raise
         return made
@@ -218,17 +220,16 @@ class PrivateDirectory:
     def write(self, name: str, data: bytes, executable: bool) -> None:
         """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
         self._check_replaceable(name)
-        draft = f".{random_name()}.draft"
-        descriptor = os.open(draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+        descriptor = os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
         try:
             try:
                 _write_all(descriptor, data)
                 self._give(descriptor, 0o700 if executable else 0o600)
             finally:
                 os.close(descriptor)
-            os.rename(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+            os.rename(self._draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except BaseException:
-            os.unlink(draft, dir_fd=self.descriptor)
+            os.unlink(self._draft, dir_fd=self.descriptor)
             raise
 
     def remove(self, name: str) -> None:
@@ -254,6 +255,6 @@ class PrivateDirectory:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])

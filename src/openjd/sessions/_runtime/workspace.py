@@ -25,12 +25,12 @@ class Workspace:
     """
 
     def __init__(self, root: Root, mark: OwnerMark, files: PrivateDirectory) -> None:
-        self._root = root.path
+        self._path = os.path.join(root.path, mark.name)
         self._mark = mark
         self._files = files
         self._rules_name: Optional[str] = None
         self._rules_document: Optional[str] = None
-        self.directory = Path(os.path.dirname(files.path))
+        self.directory = Path(self._path)
         self.files_directory = Path(files.path)
         self.warnings = tuple(map(_sticky_warning, root.unsafe))
 
@@ -79,7 +79,7 @@ class Workspace:
 
     def ignores_case(self) -> bool:
         """Whether two names that differ in letter case only are one file here."""
-        return os.path.exists(os.path.join(self.directory, self.files_directory.name.upper()))
+        return os.path.exists(os.path.join(self._path, self.files_directory.name.upper()))
 
     def reserve(self) -> str:
         """The name of a new, empty file in the files directory."""
@@ -113,14 +113,14 @@ class Workspace:
         from openjd.sessions._platform import directories
 
         name = self._rules_name or f"{directories.random_name()}.json"
-        path = os.path.join(self.directory, name)
+        path = os.path.join(self._path, name)
         if document != self._rules_document or not os.path.lexists(path):
             try:
-                opened = directories.PrivateDirectory.open(str(self.directory), self._files.group)
+                opened = directories.PrivateDirectory.open(self._path, self._files.group)
                 with closing(opened) as directory:
                     directory.write(name, document.encode("utf-8"), executable=False)
             except OSError as error:
-                raise _unwritable("The path mapping file", str(self.directory), error) from error
+                raise _unwritable("The path mapping file", self._path, error) from error
             self._rules_name, self._rules_document = name, document
         return Path(path)
 
@@ -139,13 +139,13 @@ class Workspace:
 
     def _delete_directories(self) -> list[tuple[str, str]]:
         try:
-            os.rmdir(self.files_directory)
-            os.rmdir(self.directory)
+            os.rmdir(self._files.path)
+            os.rmdir(self._path)
             return []
         except OSError:
             from openjd.sessions._platform.removal import remove_tree
 
-            return remove_tree(self._root, self.directory.name)
+            return remove_tree(*os.path.split(self._path))
 
     def release(self) -> None:
         """Leave everything where it is, as nobody's property."""
