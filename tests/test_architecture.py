@@ -190,8 +190,8 @@ def test_modules_say_what_they_are_for(module: Path) -> None:
 
 def test_public_names_are_documented() -> None:
     """Every public class and function, and every public method and property of a public class."""
-    public = vars(openjd.sessions)
-    undocumented = [path for name in public["__all__"] for path in undocumented_in(name, public[name])]
+    public = {name: getattr(openjd.sessions, name) for name in openjd.sessions.__all__}
+    undocumented = [path for name, value in public.items() for path in undocumented_in(name, value)]
     assert undocumented == []
 
 
