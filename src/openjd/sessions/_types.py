@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 if TYPE_CHECKING:
     from openjd.model import ParameterValue
     from openjd.model import ParameterValueType as ParameterType
-    from openjd.model.v2023_09 import Environment as EnvironmentModel
-    from openjd.model.v2023_09 import EnvironmentScript as EnvironmentScriptModel
-    from openjd.model.v2023_09 import StepScript as StepScriptModel
 
 _MODEL_ALIASES = {
     "ParameterType": ("openjd.model", "ParameterValueType"),

@@ -1,0 +1,39 @@
+"""Job and task parameters as callers give them, old and new (API §5), become one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from openjd.sessions._types import Parameter, Parameters
+
+if TYPE_CHECKING:
+    from openjd.model import ParameterValue
+
+
+def as_parameter_values(given: Parameters) -> dict[str, ParameterValue]:
+    """A copy of the parameters by name.
+
+    Raises:
+        TypeError: An element of a list is no ``Parameter``.
+        ValueError: A list names a parameter twice.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    values: dict[str, ParameterValue] = {}
+    for parameter in given or ():
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                "Parameters are a list of openjd.sessions.Parameter, or a dictionary of openjd.model.ParameterValue; "
+                f"got the element {parameter!r}."
+            )
+        if parameter.name in values:
+            raise ValueError(f"Parameter {parameter.name!r} is given more than once.")
+        values[parameter.name] = _as_value(parameter)
+    return values
+
+
+def _as_value(parameter: Parameter) -> ParameterValue:
+    from openjd.model import ParameterValue
+
+    return ParameterValue(type=parameter.type, value=parameter.value)

@@ -1,0 +1,294 @@
+"""Our side of launcher and keepers: their start, frames and descriptors, and what to say when they have gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from importlib import resources
+from typing import Callable, Optional
+
+from openjd.sessions._errors import KeeperError
+from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.protocol import Command, ProcessObserver, Watcher
+from openjd.sessions._types import ActionUsage
+
+ANSWER_LIMIT = 10.0
+"""Seconds in which launcher and keepers have to answer."""
+_LONGEST_ANSWER = 64 * 1024
+_STAND_ALONE = ("posix_wire", "posix_children", "posix_keeper")
+_OLDEST_PYTHON = (3, 9)
+
+# Greets, then runs the program that comes back: its length in 16 digits, and its text.
+_BOOTSTRAP = (
+    "import os,sys;os.write(0,b'%4d%4d'%sys.version_info[:2]);f=open(0,'rb',closefd=False);"
+    "exec(compile(f.read(int(f.read(16))),'launcher','exec'))"
+)
+
+
+def interpreters() -> list[str]:
+    """The Python programs that may run launcher and keepers, best first."""
+    own: list[str] = [getattr(sys, "_base_executable", None) or "", sys.executable or ""]
+    named = [] if getattr(sys, "frozen", False) else [path for path in own if is_named_python(path)]
+    version = f"python3.{sys.version_info[1]}"
+    found = [*named, os.path.join(sys.base_prefix, "bin", version), "/usr/bin/python3"]
+    chosen = os.environ.get("OPENJD_SESSIONS_PYTHON")
+    return list(dict.fromkeys(([chosen] if chosen else []) + found))
+
+
+def is_named_python(path: str) -> bool:
+    """Whether a path looks like that of a Python interpreter, and not of a program that embeds one."""
+    return os.path.basename(path).startswith("python")
+
+
+def stand_alone_program() -> bytes:
+    """The text of one program that holds the stand-alone modules under their own names, and runs the last one."""
+    package = __package__
+    sources = {
+        f"{package}.{name}": resources.files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")
+        for name in _STAND_ALONE
+    }
+    return (
+        "import sys\n"
+        f"for name, source in {sources!r}.items():\n"
+        "    sys.modules[name] = module = type(sys)(name)\n"
+        "    exec(compile(source, name, 'exec'), module.__dict__)\n"
+        "module.main()\n"
+    ).encode()
+
+
+class _Launcher:
+    """The launcher of this program; its channel is used by one thread at a time, which waits for each answer."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._channel = Channel(connection, _LONGEST_ANSWER)
+
+    @classmethod
+    def start(cls) -> _Launcher:
+        tried = []
+        for python in interpreters():
+            try:
+                return cls._start_with(python)
+            except (OSError, ValueError) as error:
+                tried.append(f"{python} ({error})")
+        raise KeeperError(
+            "No Python interpreter could be run that starts this program's processes. Set OPENJD_SESSIONS_PYTHON to "
+            f"the path of one of version {_OLDEST_PYTHON[0]}.{_OLDEST_PYTHON[1]} or newer. Tried: {', '.join(tried)}"
+        )
+
+    @classmethod
+    def _start_with(cls, python: str) -> _Launcher:
+        ours, theirs = socket.socketpair()
+        title = f"openjd.sessions launcher of process {os.getpid()}"
+        with theirs:
+            child = subprocess.Popen(
+                [python, "-I", "-S", "-c", _BOOTSTRAP, title],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        try:
+            _greet(ours, stand_alone_program())
+            launcher = cls(ours)
+            launcher.ask()  # it says that it is ready
+            launcher.send_host()
+        except BaseException:
+            ours.close()
+            child.kill()
+            raise
+        finally:
+            child.wait()  # it forks the launcher and exits
+        return launcher
+
+    def send_host(self) -> None:
+        """Let launcher and keepers know when this process ends, even if a fork of it holds our end of the socket."""
+        if hasattr(os, "pidfd_open"):
+            self._channel.send(b"host", descriptor=os.pidfd_open(os.getpid()))
+
+    def ask(self, *fields: bytes) -> tuple[list[bytes], list[int]]:
+        """Send a frame, if any, and give the answer. Raises OSError if there is none."""
+        if fields:
+            self._channel.send(*fields)
+        deadline = time.monotonic() + ANSWER_LIMIT
+        while _is_readable(self._channel.fileno(), deadline):
+            is_open, frames, descriptors = self._channel.receive()
+            if frames:
+                return frames[0], descriptors
+            if not is_open:
+                raise ConnectionError("it ended")
+        raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _is_readable(descriptor: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
+def _greet(connection: socket.socket, program: bytes) -> None:
+    """Wait for the interpreter's greeting, which tells its version, and send it the program."""
+    connection.settimeout(ANSWER_LIMIT)
+    greeting = connection.recv(8)
+    version = tuple(int(part) for part in (greeting[:4], greeting[4:]) if part)
+    if version < _OLDEST_PYTHON:
+        raise ValueError(f"version {'.'.join(map(str, version))}" if version else "it ended at once")
+    connection.sendall(b"%16d" % len(program) + program)
+
+
+class PosixProcess:
+    """One process of a keeper."""
+
+    def __init__(self, keeper: PosixKeeper, number: bytes, command: Command, observer: ProcessObserver) -> None:
+        self._keeper = keeper
+        self._directory = os.fsencode(command.directory)
+        self.number = number
+        self.observer = observer
+
+    def notify(self, info: str) -> None:
+        self._keeper.send(b"notify", self.number, self._directory, info.encode())
+
+    def terminate(self) -> None:
+        self._keeper.send(b"terminate", self.number)
+
+
+class PosixKeeper:
+    """Our end of a keeper; used on the loop's thread only."""
+
+    def __init__(self, channel: Channel, watcher: Watcher, platform: PosixPlatform) -> None:
+        self._channel = channel
+        self._watcher = watcher
+        self._environment: Optional[Mapping[str, str]] = None
+        self._process: Optional[PosixProcess] = None
+        self._count = 0
+        self._when_gone: Optional[Callable[[], None]] = None
+        self.is_lost = False
+        platform.keepers.add(self)
+        watcher.post(self._watch)
+
+    def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
+        self._count += 1
+        self._process = PosixProcess(self, b"%d" % self._count, command, observer)
+        if command.environment != self._environment:
+            self._environment = dict(command.environment)
+            self.send(b"environment", *(os.fsencode(f"{name}={value}") for name, value in self._environment.items()))
+        argv = [os.fsencode(argument) for argument in command.argv]
+        self.send(b"start", self._process.number, os.fsencode(command.directory), *argv)
+        return self._process
+
+    def leave(self, when_gone: Callable[[], None]) -> None:
+        self._when_gone = when_gone
+        if self.is_lost:
+            when_gone()
+        else:
+            self.send(b"leave")
+
+    def send(self, *fields: bytes) -> None:
+        if not self.is_lost:
+            self._channel.send(*fields)
+            self._watch()
+
+    def close(self) -> None:
+        """Close our end; the keeper ends its trees and leaves."""
+        self.is_lost = True
+        self._channel.close()
+
+    def _watch(self) -> None:
+        if not self.is_lost:
+            self._watcher.watch(self._channel.fileno(), self._on_ready, is_writer=self._channel.has_unsent)
+
+    def _on_ready(self) -> None:
+        if self._channel.has_unsent:
+            self._channel.flush()
+            self._watch()
+        try:
+            is_open, frames, descriptors = self._channel.receive()
+        except ValueError:
+            is_open, frames, descriptors = False, [], []
+        for fields in frames:
+            self._tell(fields, descriptors)
+        if not is_open:
+            self._lose()
+
+    def _tell(self, fields: list[bytes], descriptors: list[int]) -> None:
+        """Tell the observer what the keeper says of the process."""
+        kind, number, values = fields[0], fields[1], fields[2:]
+        process = self._process
+        if process is None or process.number != number:
+            return
+        observer = process.observer
+        if kind == b"started":
+            output = descriptors.pop(0)
+            os.set_blocking(output, False)
+            observer.started(int(values[0]), output)
+        elif kind == b"failed":
+            observer.not_started(_text(values[0]))
+        elif kind == b"unwritten":
+            observer.notify_failed(f"cancel_info.json could not be written: {_text(values[0])}")
+        elif kind == b"exited":
+            wall, user, system = (float(value) for value in values[1:4])
+            observer.exited(int(values[0]), ActionUsage(wall, user, system, peak_memory_bytes=int(values[4])))
+        elif kind == b"ended":
+            observer.tree_ended()
+
+    def _lose(self) -> None:
+        self._watcher.unwatch(self._channel.fileno())
+        self.close()
+        if self._when_gone is not None:
+            self._when_gone()
+        elif self._process is not None:
+            self._process.observer.lost("The keeper of this Session's processes has gone; what it kept was terminated.")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+class PosixPlatform:
+    """Linux and macOS: one launcher per program, started at first need, and a keeper per Session."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._lock = threading.Lock()
+        self._launcher: Optional[_Launcher] = None
+        self.keepers: weakref.WeakSet[PosixKeeper] = weakref.WeakSet()
+
+    def open_keeper(self) -> PosixKeeper:
+        with self._lock:
+            try:
+                answer, descriptors = self._ask_for_keeper()
+            except OSError as error:
+                raise KeeperError(f"The launcher of this program's processes failed: {error}") from error
+        if not descriptors:
+            raise KeeperError(f"No keeper could be started for this Session's processes: {_text(answer[1])}")
+        channel = Channel(socket.socket(fileno=descriptors[0]), _LONGEST_ANSWER)
+        return PosixKeeper(channel, self._watcher, self)
+
+    def _ask_for_keeper(self) -> tuple[list[bytes], list[int]]:
+        """Ask the launcher; one that has gone since it last answered is replaced once."""
+        for launcher in (self._launcher, None):
+            if launcher is None:
+                self._launcher = launcher = _Launcher.start()
+                return launcher.ask(b"keeper")
+            try:
+                return launcher.ask(b"keeper")
+            except OSError:
+                launcher.close()
+                self._launcher = None
+        raise AssertionError("unreachable")
+
+    def forget(self) -> None:
+        if self._launcher is not None:
+            self._launcher.close()
+            self._launcher = None
+        for keeper in list(self.keepers):
+            keeper.close()
+        self._lock = threading.Lock()

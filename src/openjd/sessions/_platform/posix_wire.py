@@ -1,0 +1,114 @@
+"""Frames and descriptors between this program and its launcher and keepers; the same code at both ends. Stand-alone.
+
+A frame is a length (4 bytes, big-endian) and fields separated by NUL, which no argument and no variable can contain.
+The stand-alone files are sent over a socket to ``python -I -S`` (3.9 or newer), so they import nothing of this package
+but each other, and little else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Optional
+
+MAX_FRAME = 64 * 1024 * 1024
+"""Bytes of the longest frame to a keeper: the variables of an action cross in one."""
+
+
+def encode_frame(*fields: bytes) -> bytes:
+    """The bytes of one frame."""
+    body = b"\0".join(fields)
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameBuffer:
+    """Puts received bytes together to frames; a frame longer than ``limit`` bytes is a ``ValueError``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        """Take received bytes; give the fields of each frame they complete."""
+        self._data += data
+        frames = []
+        while len(self._data) >= 4:
+            length = int.from_bytes(self._data[:4], "big")
+            if length > self._limit:
+                raise ValueError(f"a frame of {length} bytes")
+            if len(self._data) < 4 + length:
+                break
+            frames.append(bytes(self._data[4 : 4 + length]).split(b"\0"))
+            del self._data[: 4 + length]
+        return frames
+
+
+class Channel:
+    """One end of a stream socket: frames out, each with at most one descriptor, and frames in. Never blocks."""
+
+    def __init__(self, connection: socket.socket, limit: int = MAX_FRAME) -> None:
+        self.connection = connection
+        connection.setblocking(False)
+        self._frames = FrameBuffer(limit)
+        self._unsent: list[tuple[bytes, Optional[int]]] = []
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def send(self, *fields: bytes, descriptor: Optional[int] = None) -> None:
+        """Send a frame, or keep what the peer can't take yet; ``descriptor`` is closed once it is sent."""
+        self._unsent.append((encode_frame(*fields), descriptor))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is waiting, as far as the peer takes it."""
+        while self._unsent:
+            data, descriptor = self._unsent[0]
+            try:
+                sent = self._send_some(data, descriptor)
+            except BlockingIOError:
+                return
+            except OSError:  # the peer is gone; its end-of-file tells, too
+                sent = len(data)
+            if descriptor is not None:
+                os.close(descriptor)  # it went with the first byte
+            self._unsent[0] = (data[sent:], None)
+            if sent == len(data):
+                del self._unsent[0]
+
+    def _send_some(self, data: bytes, descriptor: Optional[int]) -> int:
+        if descriptor is None:
+            return self.connection.send(data)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
+        return self.connection.sendmsg([data], [rights])
+
+    def receive(self) -> tuple[bool, list[list[bytes]], list[int]]:
+        """Give whether the peer is still there, the frames that are complete, and descriptors that came along."""
+        try:
+            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64))
+        except BlockingIOError:
+            return True, [], []
+        except OSError:
+            return False, [], []
+        descriptors = [
+            int.from_bytes(rights[at : at + 4], sys.byteorder)
+            for level, kind, rights in ancillary
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            for at in range(0, len(rights) - 3, 4)
+        ]
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return bool(data), self._frames.feed(data), descriptors
+
+    def close(self) -> None:
+        """Close this end, and the descriptors that were never sent."""
+        for _, descriptor in self._unsent:
+            if descriptor is not None:
+                os.close(descriptor)
+        self._unsent.clear()
+        self.connection.close()

@@ -1,0 +1,98 @@
+"""What the runtime asks of a system, and what a system asks of the loop.
+
+Everything about a running process happens on the loop's thread: requests are made there, and answers are told there.
+Only ``Platform.open_keeper`` may be called on any thread, and may block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from openjd.sessions._types import ActionUsage
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to be started: leader of a session of its own, empty standard input, output and error in one pipe."""
+
+    argv: Sequence[str]
+    directory: str
+    environment: Mapping[str, str]
+
+
+class ProcessObserver(Protocol):
+    """Who wants to know what becomes of a process; all calls come on the loop's thread."""
+
+    def started(self, pid: int, output: int) -> None:
+        """The process runs; ``output`` is the reading end of its pipe, non-blocking, now the observer's to close."""
+
+    def not_started(self, reason: str) -> None:
+        """No process could be started; nothing more will be heard."""
+
+    def notify_failed(self, reason: str) -> None:
+        """The process was not notified."""
+
+    def exited(self, code: int, usage: ActionUsage) -> None:
+        """The command's own process has exited; on POSIX a signal's number is negative."""
+
+    def tree_ended(self) -> None:
+        """Nothing of the process's tree is left."""
+
+    def lost(self, reason: str) -> None:
+        """Those who kept the process have gone; nothing more will be heard."""
+
+
+class Process(Protocol):
+    """A process that is being started or runs."""
+
+    def notify(self, info: str) -> None:
+        """Write ``info`` to ``cancel_info.json`` in its working directory, then ask the command to end."""
+
+    def terminate(self) -> None:
+        """End it and everything that it has started."""
+
+
+class Keeper(Protocol):
+    """Keeps the processes of one Session, one at a time."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the keeper has gone, so that a new one is needed."""
+
+    def start(self, command: Command, observer: ProcessObserver) -> Process:
+        """Ask for a process; the observer hears of it."""
+
+    def leave(self, when_gone: Callable[[], None]) -> None:
+        """End what is left, first notified, then terminated; tell when nothing is left."""
+
+    def close(self) -> None:
+        """Give it up: it does not answer. What it keeps is ended."""
+
+
+class Platform(Protocol):
+    """All that the runtime needs to know of a system."""
+
+    def open_keeper(self) -> Keeper:
+        """Make a keeper for a Session. Blocks, at most 10 seconds.
+
+        Raises:
+            KeeperError: It could not be made.
+        """
+
+    def forget(self) -> None:
+        """In a forked child: close what belongs to the parent, and touch nothing else."""
+
+
+class Watcher(Protocol):
+    """What a system asks of the loop."""
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have the loop make this call soon; from any thread, also from a signal handler."""
+
+    def watch(self, descriptor: int, on_ready: Callable[[], None], *, is_writer: bool = False) -> None:
+        """Call ``on_ready`` whenever the descriptor can be read, or with ``is_writer`` written too."""
+
+    def unwatch(self, descriptor: int) -> None:
+        """Forget a descriptor; one that is not watched is no error."""

@@ -1,0 +1,292 @@
+"""Outboxes, and the threads that run foreign code: log handlers, callbacks, and whoever waits for a future.
+
+The news of a Session are delivered in their order, one at a time. One thread takes turns of all outboxes. While foreign
+code keeps it busy, a stand-in takes over for the other Sessions.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Callable, Optional
+
+News = Callable[[], None]
+
+TURN_LIMIT = 0.010
+"""Seconds that one outbox is delivered from before others have a turn."""
+STAND_IN_AFTER = 0.050
+"""Seconds after which a turn counts as blocked by foreign code."""
+MOST_THREADS = 8
+SESSION_LIMIT = 1024 * 1024
+"""Bytes of undelivered text from which on a Session's output is not read (DESIGN §11)."""
+PROGRAM_LIMIT = 64 * 1024 * 1024
+"""The same for all Sessions together: each has its share."""
+
+
+class Delivery:
+    """The delivery threads of a loop."""
+
+    def __init__(self, post: Callable[[News], None], call_later: Callable[[float, News], object]) -> None:
+        self._post = post
+        self._call_later = call_later
+        self._turns: SimpleQueue[News] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread_count = 0
+        self._busy_count = 0
+        self._turn_count = 0
+        self._is_watched = False
+        self._is_stopping = False
+        self._outbox_count = 0
+
+    def start(self) -> None:
+        """Have at least one thread."""
+        with self._lock:
+            self._is_stopping = False
+            if self._thread_count == 0:
+                self._start_thread()
+
+    def stop(self) -> None:
+        """Let the threads end once they have done what is due."""
+        with self._lock:
+            self._is_stopping = True
+        self._turns.put(_nothing)
+
+    def count_outbox(self, change: int) -> None:
+        """One outbox more or less shares the program's limit of undelivered text."""
+        with self._lock:
+            self._outbox_count += change
+
+    @property
+    def text_limit(self) -> int:
+        """Bytes of undelivered text that one Session may have."""
+        return min(SESSION_LIMIT, PROGRAM_LIMIT // max(1, self._outbox_count))
+
+    def schedule(self, turn: News) -> None:
+        """Have a turn taken soon; from any thread. Makes no system call and does not give up the interpreter."""
+        self._turns.put(turn)
+
+    def watch_for_blocking(self) -> None:
+        """Have a stand-in if foreign code blocks all threads while somebody waits; on the loop's thread."""
+        if not self._is_watched and self._busy_count >= self._thread_count:
+            self._is_watched = True
+            count = self._turn_count
+            self._call_later(STAND_IN_AFTER, lambda: self._consider_stand_in(count))
+
+    def _consider_stand_in(self, count: int) -> None:
+        self._is_watched = False
+        with self._lock:
+            is_blocked = self._turn_count == count and self._busy_count >= self._thread_count
+            if is_blocked and not self._turns.empty() and self._thread_count < MOST_THREADS:
+                self._start_thread()
+        self.watch_for_blocking()
+
+    def _start_thread(self) -> None:
+        self._thread_count += 1
+        threading.Thread(target=self._run, name="openjd.sessions delivery", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            turn = self._turns.get()
+            with self._lock:
+                self._busy_count += 1
+                self._turn_count += 1
+            run_guarded(turn)
+            with self._lock:
+                self._busy_count -= 1
+                if self._may_leave():
+                    self._thread_count -= 1
+                    return
+
+    def _may_leave(self) -> bool:
+        """Whether this thread is not needed: another one is idle, or the loop has stopped and nothing is left to do."""
+        others = self._thread_count - 1
+        return self._busy_count < others or (self._is_stopping and self._turns.empty())
+
+
+def _nothing() -> None:
+    """A turn that wakes a thread, to have it look around."""
+
+
+def run_guarded(call: News) -> None:
+    """Run what may run foreign code; whatever comes out of it is reported, and harms nobody."""
+    try:
+        call()
+    except BaseException:
+        print("Exception ignored by openjd.sessions while delivering news:", file=sys.stderr)
+        traceback.print_exc()
+
+
+def call_client(call: News) -> Optional[BaseException]:
+    """Make a call of somebody else's; what comes out of it is given back."""
+    try:
+        call()
+    except BaseException as error:
+        return error
+    return None
+
+
+@dataclass(frozen=True)
+class _Item:
+    news: News
+    size: int
+
+
+class Outbox:
+    """The news of one Session, in their order.
+
+    While an action is being started the outbox is *shut*: news are kept.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._on_room: Optional[News] = None
+        self._changed = threading.Condition(threading.Lock())
+        self._items: deque[_Item] = deque()
+        self._size = 0
+        self._is_scheduled = False
+        self._shut_by: Optional[int] = None
+        self._shut_count = 0
+        self._deliverer: Optional[int] = None
+        delivery.count_outbox(1)
+
+    def close(self) -> None:
+        """No more news will come."""
+        self._delivery.count_outbox(-1)
+
+    def is_full(self, when_room: News) -> bool:
+        """Whether so much text is undelivered that no more should be read until ``when_room`` is called, once."""
+        with self._changed:
+            if self._size <= self._delivery.text_limit:
+                return False
+            self._on_room = when_room
+            return True
+
+    @property
+    def is_delivered_here(self) -> bool:
+        """Whether this thread is the one that delivers, so that it must not wait for a delivery."""
+        return threading.get_ident() in (self._deliverer, self._shut_by)
+
+    def put(self, news: News, size: int = 0) -> None:
+        """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
+        with self._changed:
+            self._items.append(_Item(news, size))
+            self._size += size
+            self._changed.notify_all()
+            is_new = self._shut_by is None and not self._is_scheduled
+            self._is_scheduled = self._is_scheduled or is_new
+        if is_new:
+            self._delivery.schedule(self._take_turn)
+        self._delivery.watch_for_blocking()
+
+    def shut(self) -> News:
+        """Keep news back from now on: this thread starts an action. Gives the call that opens the outbox again.
+
+        That call makes no system call and does not give up the interpreter.
+        """
+        with self._changed:
+            self._shut_by = threading.get_ident()
+            self._shut_count += 1
+            return partial(self._delivery.schedule, partial(self._open, self._shut_count))
+
+    def _open(self, count: int) -> None:
+        with self._changed:
+            if count != self._shut_count:  # another action is being started already
+                return
+            self._shut_by = None
+            self._changed.notify_all()
+            if self._is_scheduled or self._deliverer is not None or not self._items:
+                return
+            self._is_scheduled = True
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        me = threading.get_ident()
+        if not self._begin_turn(me):
+            return
+        deadline = time.monotonic() + TURN_LIMIT
+        item = self._next_item(me)
+        while item is not None:
+            self._deliver(item)
+            if time.monotonic() > deadline:
+                self._end_turn(me)
+                return
+            item = self._next_item(me)
+
+    def _begin_turn(self, me: int) -> bool:
+        with self._changed:
+            if self._deliverer is not None:  # who delivers in place gives the turn back
+                return False
+            self._deliverer = me
+            return True
+
+    def _next_item(self, me: int) -> Optional[_Item]:
+        """The next item of a turn; None ends the turn."""
+        with self._changed:
+            if self._deliverer != me:  # a starter in its RUNNING call has taken over
+                return None
+            if self._items and self._shut_by is None:
+                return self._items.popleft()
+            self._deliverer = None
+            self._is_scheduled = False
+            return None
+
+    def _end_turn(self, me: int) -> None:
+        """Let others have their turn, then go on."""
+        with self._changed:
+            if self._deliverer != me:
+                return
+            self._deliverer = None
+        self._delivery.schedule(self._take_turn)
+
+    def _deliver(self, item: _Item) -> None:
+        run_guarded(item.news)
+        with self._changed:
+            self._size -= item.size
+            if self._on_room is None or self._size > self._delivery.text_limit // 2:
+                return
+            on_room, self._on_room = self._on_room, None
+        on_room()
+
+    def deliver_here(self, is_done: Callable[[], bool], timeout: Optional[float] = None) -> bool:
+        """Deliver on this thread, which is in the midst of a delivery or of a start, until something is done.
+
+        Gives False if it is not after ``timeout`` seconds.
+        """
+        me = threading.get_ident()
+        with self._changed:
+            outer = self._deliverer
+            self._deliverer = me
+            self._is_scheduled = True
+            if self._shut_by == me:
+                self._shut_by = None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not is_done():
+            item = self._wait_for_item(deadline)
+            if item is None:
+                break
+            self._deliver(item)
+        if outer != me:
+            self._give_back()
+        return is_done()
+
+    def _wait_for_item(self, deadline: Optional[float]) -> Optional[_Item]:
+        with self._changed:
+            while not self._items or self._shut_by is not None:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                self._changed.wait(left)
+            return self._items.popleft()
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._deliverer = None
+            self._is_scheduled = bool(self._items)
+        if self._items:
+            self._delivery.schedule(self._take_turn)

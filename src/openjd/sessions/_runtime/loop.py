@@ -1,0 +1,253 @@
+"""The I/O thread: one mailbox, the deadlines, and every watched descriptor of all Sessions.
+
+It never runs foreign code and never waits for anything but its next event, so no handler, callback or file system can
+delay a kill or a time limit. Its threads start with the first Session that needs them and stop with the last one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import itertools
+import os
+import selectors
+import threading
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Callable, Optional, Protocol
+
+from openjd.sessions._logging import LOG, LogContent
+from openjd.sessions._platform import make_platform
+from openjd.sessions._runtime.delivery import Delivery
+
+if TYPE_CHECKING:
+    from openjd.sessions._platform.protocol import Platform
+
+Call = Callable[[], None]
+
+FAIRNESS = 0.005
+"""Seconds of reading data after which mailbox, deadlines and control descriptors are looked at again."""
+EXIT_LIMIT = 5.0
+"""Seconds that open Sessions have to end when the interpreter exits."""
+
+
+@dataclass(order=True)
+class Timer:
+    """A call at a moment of the monotonic clock."""
+
+    at: float
+    order: int
+    call: Optional[Call] = field(compare=False)
+
+    def cancel(self) -> None:
+        """Don't make the call; on the loop's thread."""
+        self.call = None
+
+
+class LoopUser(Protocol):
+    """A Session, as the loop knows it."""
+
+    def _end_at_exit(self, deadline: float) -> None:
+        """The interpreter exits: end within the deadline of the monotonic clock."""
+
+    def _forget(self) -> None:
+        """This is a forked child: touch nothing, and count as ended."""
+
+
+class Loop:
+    """One thread that watches, and the delivery threads that go with it."""
+
+    def __init__(self) -> None:
+        self.delivery = Delivery(self.post, self.call_later)
+        self.platform: Platform = make_platform(self)
+        self._lock = threading.Lock()
+        self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
+        self._use_count = 0
+        self._mailbox: deque[Call] = deque()
+        self._timers: list[Timer] = []
+        self._order = itertools.count()
+        self._selector: Optional[selectors.BaseSelector] = None
+        self._bell = self._bell_pull = -1
+        atexit.register(self._end_users)
+
+    # -- who uses it; any thread
+
+    def join(self, user: LoopUser) -> None:
+        """Start the threads if this is the first user."""
+        with self._lock:
+            self._users.add(user)
+            self._use_count += 1
+            if self._use_count == 1:
+                self._start()
+
+    def part(self) -> None:
+        """One user less; with the last one the threads stop, as soon as the mailbox is empty."""
+        with self._lock:
+            self._use_count -= 1
+        self.post(_nothing)
+
+    def _start(self) -> None:
+        if self._selector is not None:  # it has not stopped since the last user parted, and now it won't
+            return
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._bell_pull = os.pipe()
+        for end in (self._bell, self._bell_pull):
+            os.set_blocking(end, False)
+        self.watch(self._bell, self._answer_bell)
+        self.delivery.start()
+        threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True).start()
+
+    def _is_used(self) -> bool:
+        with self._lock:
+            if self._use_count or self._mailbox or self._selector is None:
+                return self._selector is not None
+            self._selector.close()
+            self._selector = None
+            os.close(self._bell)
+            os.close(self._bell_pull)
+            self._timers.clear()
+            self.delivery.stop()
+            return False
+
+    # -- what it watches
+
+    def post(self, call: Call) -> None:
+        """Have the loop make this call soon; from any thread, also from a signal handler: no lock is taken."""
+        self._mailbox.append(call)
+        try:
+            os.write(self._bell_pull, b"!")
+        except OSError:  # the bell rings already, or the loop has stopped and looks when it starts
+            return
+
+    def watch(self, descriptor: int, on_ready: Call, *, is_writer: bool = False, is_data: bool = False) -> None:
+        """Call ``on_ready`` whenever the descriptor is ready. Data waits for all that is not data."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_writer else 0)
+        selector = self._selector
+        if selector is None:
+            return
+        data = (on_ready, is_data)
+        if descriptor in selector.get_map():
+            selector.modify(descriptor, events, data)
+        else:
+            selector.register(descriptor, events, data)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Forget a descriptor; one that is not watched is no error."""
+        selector = self._selector
+        if selector is not None and descriptor in selector.get_map():
+            selector.unregister(descriptor)
+
+    def call_at(self, moment: float, call: Call) -> Timer:
+        """Make this call at a moment of the monotonic clock; on the loop's thread."""
+        timer = Timer(moment, next(self._order), call)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_later(self, seconds: float, call: Call) -> Timer:
+        return self.call_at(time.monotonic() + seconds, call)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        while self._is_used():
+            self._guarded(self._turn)
+
+    def _turn(self) -> None:
+        selector = self._selector
+        if selector is None:
+            return
+        ready = selector.select(self._patience())
+        began = time.monotonic()
+        self._serve_control(ready)
+        for key, _ in ready:
+            on_ready, is_data = key.data
+            if is_data:
+                self._guarded(on_ready)
+                if time.monotonic() - began > FAIRNESS:
+                    self._serve_control(selector.select(0))
+                    began = time.monotonic()
+
+    def _serve_control(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Mailbox, due deadlines, and all that is ready but data."""
+        while self._mailbox:
+            self._guarded(self._mailbox.popleft())
+        while self._timers and self._timers[0].at <= time.monotonic():
+            call = heapq.heappop(self._timers).call
+            if call is not None:
+                self._guarded(call)
+        for key, _ in ready:
+            on_ready, is_data = key.data
+            if not is_data:
+                self._guarded(on_ready)
+
+    def _patience(self) -> Optional[float]:
+        while self._timers and self._timers[0].call is None:
+            heapq.heappop(self._timers)
+        if self._mailbox:
+            return 0
+        return max(0.0, self._timers[0].at - time.monotonic()) if self._timers else None
+
+    def _answer_bell(self) -> None:
+        try:
+            os.read(self._bell, 4096)
+        except BlockingIOError:
+            return
+
+    def _guarded(self, call: Call) -> None:
+        """A bug of ours must not stop the loop, which everybody depends on."""
+        try:
+            call()
+        except Exception as error:
+            self.delivery.schedule(partial(_log_bug, error))
+
+    # -- the end of the process, and forks of it
+
+    def _end_users(self) -> None:
+        deadline = time.monotonic() + EXIT_LIMIT
+        for user in list(self._users):
+            user._end_at_exit(deadline)
+
+    def forget(self) -> None:
+        """This is a forked child: close what is the parent's."""
+        atexit.unregister(self._end_users)
+        for user in list(self._users):
+            user._forget()
+        self.platform.forget()
+        if self._selector is not None:
+            os.close(self._bell)
+            os.close(self._bell_pull)
+            self._selector.close()
+
+
+def _nothing() -> None:
+    """What is posted to have the loop look around."""
+
+
+def _log_bug(error: Exception) -> None:
+    content = {"openjd_log_content": LogContent.EXCEPTION_INFO}
+    LOG.error("Internal error of openjd.sessions: %r", error, exc_info=error, extra=content)
+
+
+_default_loop: Optional[Loop] = None
+_default_lock = threading.Lock()
+
+
+def default_loop() -> Loop:
+    """The loop that all Sessions of this program share; made when it is first asked for."""
+    global _default_loop
+    with _default_lock:
+        if _default_loop is None:
+            os.register_at_fork(after_in_child=_forget_default_loop)
+            _default_loop = Loop()
+        return _default_loop
+
+
+def _forget_default_loop() -> None:
+    global _default_loop, _default_lock
+    _default_lock = threading.Lock()
+    forgotten, _default_loop = _default_loop, None
+    if forgotten is not None:
+        forgotten.forget()

@@ -1,0 +1,169 @@
+"""The reading end of an action's output: back-pressure, and how long it is waited for.
+
+All of it happens on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Optional, Protocol
+
+from openjd.sessions._runtime.delivery import Outbox
+from openjd.sessions._runtime.loop import Loop, Timer
+
+BLOCK_SIZE = 64 * 1024
+"""Bytes read at a time."""
+QUIET_PERIODS = (1.0, 5.0)
+"""Seconds to wait for output that something holds open after the command has exited: unsaid, then said (rule DIR-8)."""
+
+_FIRST_WARNING = (
+    "Command exited but STDOUT stream is still open. Waiting gracetime of 5 seconds for the STDOUT stream to close "
+    "before ending action."
+)
+_SECOND_WARNING = "Gracetime of 5 seconds elapsed but the STDOUT stream is still open. Ending action."
+_DROP_WARNING = "What processes of an ended action still print is dropped from now on."
+
+
+class OutputListener(Protocol):
+    """Who wants to know what a process prints."""
+
+    def take(self, block: bytes) -> None:
+        """A block has been read."""
+
+    def output_ended(self) -> None:
+        """The output has been read to its end, or is not waited for any longer. Comes once; no block comes after."""
+
+    def warn(self, message: str) -> None:
+        """Something about the output should be said."""
+
+
+class OutputStream:
+    """Reads one pipe until nobody holds it open; what comes after its end was told is dropped."""
+
+    def __init__(self, loop: Loop, descriptor: int, outbox: Outbox, listener: OutputListener) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._outbox = outbox
+        self._listener = listener
+        self._has_ended = False
+        self._has_dropped = False
+        self._is_paused = False
+        self._is_draining = False
+        self._ends_when_empty = False
+        self._periods = list(QUIET_PERIODS)
+        self._timer: Optional[Timer] = None
+        self._watch()
+
+    @property
+    def is_open(self) -> bool:
+        return self._descriptor >= 0
+
+    def drain(self, *, patient: bool) -> None:
+        """The command has exited: wait a while for others that hold the output open, or take just what is there."""
+        if self._has_ended:
+            return
+        self._is_draining = patient
+        self._ends_when_empty = not patient
+        self._stop_clock()
+        if self._is_paused:
+            return
+        if patient:
+            self._start_clock()
+        else:
+            self._on_ready()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self.is_open:
+            self._stop_clock()
+            self._loop.unwatch(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def forget(self) -> None:
+        """This is a forked child: close our copy of the descriptor."""
+        if self.is_open:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    # -- reading
+
+    def _watch(self) -> None:
+        self._loop.watch(self._descriptor, self._on_ready, is_data=True)
+
+    def _on_ready(self) -> None:
+        """Read one block; or, when only the rest is of interest, all that is there."""
+        while self.is_open and not self._is_paused and self._read_block() and self._ends_when_empty:
+            pass
+
+    def _read_block(self) -> bool:
+        """Read one block; False if there is none."""
+        try:
+            block = os.read(self._descriptor, BLOCK_SIZE)
+        except BlockingIOError:
+            if self._ends_when_empty:
+                self._end()
+            return False
+        if not block:
+            self._end()
+            self.close()
+            return False
+        if self._has_ended:
+            self._drop()
+        else:
+            self._listener.take(block)
+            if self._outbox.is_full(lambda: self._loop.post(self._resume)):
+                self._pause()
+        return True
+
+    def _end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._ends_when_empty = False
+            self._stop_clock()
+            self._listener.output_ended()
+
+    def _drop(self) -> None:
+        if not self._has_dropped:
+            self._has_dropped = True
+            self._listener.warn(_DROP_WARNING)
+
+    # -- back-pressure: the process waits for who reads its output
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        self._loop.unwatch(self._descriptor)
+        if self._timer is not None:
+            self._periods[0] = self._timer.at - time.monotonic()
+            self._stop_clock()
+
+    def _resume(self) -> None:
+        if not self.is_open or not self._is_paused:
+            return
+        self._is_paused = False
+        self._watch()
+        if self._is_draining:
+            self._start_clock()
+        if self._ends_when_empty:
+            self._on_ready()
+
+    # -- waiting for others that hold the output open
+
+    def _start_clock(self) -> None:
+        self._timer = self._loop.call_later(self._periods[0], self._on_quiet)
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_quiet(self) -> None:
+        self._timer = None
+        self._periods.pop(0)
+        if self._periods:
+            self._listener.warn(_FIRST_WARNING)
+            self._start_clock()
+        else:
+            self._listener.warn(_SECOND_WARNING)
+            self._end()

@@ -1,0 +1,43 @@
+"""The variables that a process starts from: what it inherits of this program's, and what callers add."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Optional, Union
+
+Inherit = Union[bool, Iterable[str]]
+"""All of this program's variables (True), none (False), or those whose names match one of the patterns."""
+
+
+def inherited_variables(inherit: Union[bool, tuple[str, ...]]) -> Mapping[str, str]:
+    """What a process inherits of this program's environment."""
+    if isinstance(inherit, bool):
+        return os.environ if inherit else {}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if any(fnmatchcase(name, os.path.normcase(pattern)) for pattern in inherit)
+    }
+
+
+def checked_inherit(inherit: Inherit) -> Union[bool, tuple[str, ...]]:
+    """A copy that stays as it is. Raises ValueError for a bare string, which would be taken letter by letter."""
+    if isinstance(inherit, str):
+        raise ValueError(f"inherit_env must be True, False, or a list of name patterns; got the string {inherit!r}.")
+    return inherit if isinstance(inherit, bool) else tuple(inherit)
+
+
+def checked_variables(variables: Optional[Mapping[str, Optional[str]]]) -> dict[str, Optional[str]]:
+    """A copy of os_env_vars (ENV-21).
+
+    Raises:
+        ValueError: A name is empty or contains ``=`` or NUL, or a value contains NUL.
+    """
+    for name, value in (variables or {}).items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"os_env_vars: {name!r} can't be the name of an environment variable.")
+        if value is not None and "\0" in value:
+            raise ValueError(f"os_env_vars: the value of {name!r} contains a NUL character.")
+    return dict(variables or {})

@@ -1,0 +1,133 @@
+"""What a Session holds of this machine, and how it is given back."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Union
+
+from openjd.sessions._core.action_events import CancelRequested
+from openjd.sessions._core.redaction import Redactor
+from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._logging import LOG, LogContent, SessionLog, log_host_information
+from openjd.sessions._runtime.delivery import Outbox
+from openjd.sessions._runtime.loop import Loop, LoopUser, default_loop
+from openjd.sessions._runtime.workspace import Workspace
+
+if TYPE_CHECKING:
+    from openjd.sessions._platform.protocol import Keeper
+    from openjd.sessions._runtime.running_action import RunningAction
+
+LEAVE_LIMIT = 40.0
+"""Seconds that a keeper has to end what is left of a Session's processes."""
+
+
+class SessionResources:
+    """Directories, log, loop, outbox and keeper of one Session. Knows nothing of the Session itself."""
+
+    def __init__(self, workspace: Workspace, log: SessionLog, redactor: Redactor, *, retains_directory: bool) -> None:
+        self.workspace = workspace
+        self.log = log
+        self.redactor = redactor
+        self.retains_directory = retains_directory
+        self.action: Optional[RunningAction] = None
+        self._actions: weakref.WeakSet[RunningAction] = weakref.WeakSet()
+        self._loop: Optional[Loop] = None
+        self._outbox: Optional[Outbox] = None
+        self._keeper: Optional[Keeper] = None
+
+    def connect(self, user: LoopUser) -> tuple[Loop, Outbox]:
+        """The loop and the outbox, from the first action on."""
+        if self._loop is None or self._outbox is None:
+            self._loop = default_loop()
+            self._loop.join(user)
+            self._outbox = Outbox(self._loop.delivery)
+        return self._loop, self._outbox
+
+    def begin(self, action: RunningAction) -> None:
+        """An action has been accepted."""
+        self.action = action
+        self._actions.add(action)
+
+    def keeper(self) -> Keeper:
+        """The keeper; a new one if there is none, or the last one was lost.
+
+        Raises:
+            KeeperError: It could not be made.
+        """
+        if self._keeper is None or self._keeper.is_lost:
+            self._keeper = default_loop().platform.open_keeper()
+        return self._keeper
+
+    def terminate(self) -> None:
+        """End the running action at once; does not wait."""
+        if self.action is not None:
+            self.action.cancel(CancelRequested(at_once=True))
+
+    def give_back(self) -> list[tuple[Path, str]]:
+        """End processes, delete the directory unless it is retained; gives what could not be deleted, and why."""
+        if self._loop is not None and self._keeper is not None:
+            gone = threading.Event()
+            self._loop.post(partial(self._keeper.leave, gone.set))
+            gone.wait(LEAVE_LIMIT)
+        for action in list(self._actions):
+            if self._loop is not None:
+                self._loop.post(action.close)
+        if not self.retains_directory:
+            return self.workspace.delete()
+        self.workspace.release()
+        return []
+
+    def disconnect(self) -> None:
+        """Let go of log, outbox and loop."""
+        self.log.close()
+        if self._outbox is not None:
+            self._outbox.close()
+        if self._loop is not None:
+            self._loop.part()
+
+    def drop(self) -> None:
+        """Give everything back though nobody has asked for it; may be called by the garbage collector."""
+        self.terminate()
+        if self._loop is None:
+            self._give_back_dropped()
+        else:
+            self._loop.delivery.schedule(self._give_back_dropped)
+
+    def _give_back_dropped(self) -> None:
+        self.give_back()
+        self.disconnect()
+
+    def forget(self) -> None:
+        """This is a forked child: close our copies of descriptors, and touch nothing."""
+        self.workspace.close()
+        for action in list(self._actions):
+            action.forget()
+
+
+def open_resources(
+    session_id: str, root: Union[Path, str, None], group: Optional[str], *, retains_directory: bool
+) -> SessionResources:
+    """Make the directories of a Session and its log, and say so there.
+
+    Raises:
+        WorkspaceError: The directories cannot be made; nothing is left behind (LC-1).
+    """
+    try:
+        workspace = Workspace.create(Path(root) if root is not None else None, group)
+    except WorkspaceError as error:
+        content = LogContent.COMMAND_OUTPUT | LogContent.FILE_PATH
+        extra = {"session_id": session_id, "openjd_log_content": content}
+        LOG.error(f"ERROR creating Session Working Directory: {error}", extra=extra)
+        raise
+    redactor = Redactor()
+    log = SessionLog(session_id, redactor.redact)
+    log_host_information(log)
+    log.info(f"Initializing Open Job Description Session: {session_id}")
+    log.info(f"Session Working Directory: {workspace.directory}", LogContent.FILE_PATH)
+    log.info(f"Session's Embedded Files Directory: {workspace.files_directory}", LogContent.FILE_PATH)
+    for warning in workspace.warnings:
+        log.warning(warning, LogContent.HOST_INFO | LogContent.FILE_PATH)
+    return SessionResources(workspace, log, redactor, retains_directory=retains_directory)

@@ -1,0 +1,344 @@
+"""One action from start to end: feeds its machine, and performs what the machine decides.
+
+All of it happens on the loop's thread but ``start`` and ``cancel``. What others are to hear of goes to the outbox.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
+
+from openjd.sessions._core.action_events import (
+    ActionEffect,
+    ActionEvent,
+    Arm,
+    CancelRequested,
+    Complete,
+    Deadline,
+    Drain,
+    Exited,
+    GraceEnded,
+    KillLimitReached,
+    LimitReached,
+    Lost,
+    NothingToRun,
+    Notify,
+    NotifyFailed,
+    OutputEnded,
+    Publish,
+    Reported,
+    Started,
+    StartFailed,
+    Terminate,
+    TreeEnded,
+)
+from openjd.sessions._core.environments import VariableChanges
+from openjd.sessions._core.lifecycle import ActionMachine
+from openjd.sessions._core.output import (
+    Broken,
+    LogLevel,
+    Notice,
+    OutputInterpreter,
+    OutputItem,
+    Text,
+    Update,
+    VariableChange,
+)
+from openjd.sessions._logging import LogContent, SessionLog
+from openjd.sessions._runtime.delivery import Outbox
+from openjd.sessions._runtime.loop import Loop, Timer
+from openjd.sessions._runtime.output_stream import OutputStream
+from openjd.sessions._types import ActionStatus, ActionUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from openjd.sessions._platform.protocol import Command, Keeper, Process
+
+START_LIMIT = 10.0
+"""Seconds in which a keeper has to say whether it started a process."""
+_CONTROL = LogContent.PROCESS_CONTROL
+
+
+class ActionFuture(Future[ActionStatus]):
+    """The final status of an action, to wait for from a thread or to await in any asyncio loop.
+
+    Its result is never an exception. Cancelling who waits cancels neither the future nor the action.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+
+    def __await__(self) -> Generator[Any, None, ActionStatus]:
+        import asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+
+class Audience(Protocol):
+    """Who is told of an action, in its Session's outbox."""
+
+    def status_changed(self, status: ActionStatus, line: str) -> None:
+        """The line that the action printed changed its status; it is still to be logged."""
+
+    def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
+        """The action is over."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the actions of one Session share."""
+
+    loop: Loop
+    outbox: Outbox
+    log: SessionLog
+    audience: Audience
+
+
+class RunningAction:
+    """One accepted action of a Session."""
+
+    def __init__(self, surroundings: Surroundings, entering: Optional[str] = None) -> None:
+        self.entering = entering
+        """Identifier of the environment that it enters."""
+        self.future = ActionFuture()
+        self.changes = VariableChanges()
+        self.is_over = False
+        """Whether its final call has been made, or is being made."""
+        self.pid: Optional[int] = None
+        self.around = surroundings
+        self._machine = ActionMachine()
+        self.initial_status = self._machine.status
+        self._interpreter: Optional[OutputInterpreter] = None
+        self._process: Optional[Process] = None
+        self._stream: Optional[OutputStream] = None
+        self._timers: dict[Deadline, Timer] = {}
+        self._answered = threading.Event()
+
+    # -- any thread
+
+    def configure(
+        self, interpreter: OutputInterpreter, *, notify_period: Optional[float], time_limit: Optional[float]
+    ) -> None:
+        """Say how it is read, canceled and limited; before ``start``."""
+        self._interpreter = interpreter
+        self._machine.set_limits(notify_period=notify_period, time_limit=time_limit)
+
+    def start(self, keeper: Keeper, command: Command) -> bool:
+        """Ask for the process and wait for the answer; whether it runs."""
+        self.around.loop.post(partial(self._begin, keeper, command))
+        if not self._answered.wait(START_LIMIT):
+            self.around.loop.post(partial(self._give_up_on, keeper))
+            self._answered.wait()
+        return self.pid is not None
+
+    def cancel(self, request: CancelRequested) -> None:
+        """Ask the action to end. Takes no lock, so that a signal handler may call it."""
+        self.around.loop.post(partial(self._handle, request))
+
+    def end_unstarted(self, event: Union[StartFailed, NothingToRun]) -> None:
+        """No process will be asked for."""
+        self.around.loop.post(partial(self._handle, event))
+
+    def abandon(self) -> None:
+        """The start was interrupted: end the action, however far it came."""
+        self.cancel(CancelRequested(at_once=True))
+        self.around.loop.post(self._end_if_not_begun)
+
+    def close(self) -> None:
+        """The Session is over: read no more of what survivors print. On the loop's thread."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def forget(self) -> None:
+        """This is a forked child: the output is the parent's."""
+        if self._stream is not None:
+            self._stream.forget()
+
+    # -- what becomes of the process (ProcessObserver); the loop's thread from here on
+
+    def started(self, pid: int, output: int) -> None:
+        self.pid = pid
+        self._stream = OutputStream(self.around.loop, output, self.around.outbox, self)
+        self._answered.set()
+        self._handle(Started())
+
+    def not_started(self, reason: str) -> None:
+        self._put(partial(self.around.log.info, f"Process failed to start: {reason}", _FAILURE))
+        self._handle(StartFailed(reason))
+        self._answered.set()
+
+    def notify_failed(self, reason: str) -> None:
+        self._put(partial(self.around.log.warning, f"{reason}. Terminating the action.", _CONTROL))
+        self._handle(NotifyFailed())
+
+    def exited(self, code: int, usage: ActionUsage) -> None:
+        self._handle(Exited(code, usage))
+
+    def tree_ended(self) -> None:
+        self._handle(TreeEnded())
+
+    def lost(self, reason: str) -> None:
+        self._put(partial(self.around.log.error, reason, _FAILURE))
+        self._handle(Lost(reason))
+        self._answered.set()
+
+    # -- what it prints (OutputListener)
+
+    def take(self, block: bytes) -> None:
+        if self._interpreter is not None:
+            for item in self._interpreter.feed(block):
+                self._take_item(item)
+
+    def output_ended(self) -> None:
+        if self._interpreter is not None:
+            for item in self._interpreter.close():
+                self._take_item(item)
+        self._handle(OutputEnded())
+
+    def warn(self, message: str) -> None:
+        self._put(partial(self.around.log.warning, message, _CONTROL))
+
+    def _take_item(self, item: OutputItem) -> None:
+        log = self.around.log
+        if isinstance(item, Text):
+            self._put(partial(_log_text, log, item.text), len(item.text))
+        elif isinstance(item, Update):
+            self._take_update(item)
+        elif isinstance(item, VariableChange):
+            self._note_variable(item)
+        elif isinstance(item, LogLevel):
+            self._put(partial(setattr, log, "level", item.level))
+        elif isinstance(item, Broken):
+            self._handle(CancelRequested(mark_failed=True, reason=item.reason))
+        elif isinstance(item, Notice):
+            self._put(partial(log.log, item.level, item.message))
+
+    def _note_variable(self, change: VariableChange) -> None:
+        if change.value is None:
+            self.changes.unset(change.name)
+        else:
+            self.changes.set(change.name, change.value)
+
+    def _take_update(self, update: Update) -> None:
+        event = Reported(update.progress, update.status_message, update.fail_message)
+        for effect in self._machine.handle(event, time.monotonic()):
+            if isinstance(effect, Publish):
+                self._put(partial(self.around.audience.status_changed, effect.status, update.line))
+
+    # -- the machine
+
+    def _begin(self, keeper: Keeper, command: Command) -> None:
+        if self._machine.is_canceled_before_start:
+            self._handle(StartFailed("The action was canceled before its process was started."))
+            self._answered.set()
+        else:
+            self._process = keeper.start(command, self)
+
+    def _end_if_not_begun(self) -> None:
+        if self._process is None:
+            self._handle(StartFailed("The start of the action was interrupted."))
+
+    def _give_up_on(self, keeper: Keeper) -> None:
+        if not self._answered.is_set():
+            keeper.close()
+            self.lost(f"The keeper of this Session's processes did not answer within {START_LIMIT:g} seconds.")
+
+    def _handle(self, event: ActionEvent) -> None:
+        for effect in self._machine.handle(event, time.monotonic()):
+            self._perform(effect)
+
+    def _perform(self, effect: ActionEffect) -> None:
+        if isinstance(effect, Notify):
+            self._notify(effect.until)
+        elif isinstance(effect, Terminate):
+            self._terminate()
+        elif isinstance(effect, Arm):
+            self._arm(effect)
+        elif isinstance(effect, Drain) and self._stream is not None:
+            self._stream.drain(patient=effect.patient)
+        elif isinstance(effect, Complete):
+            self._complete(effect.status)
+
+    def _notify(self, until: float) -> None:
+        end = _utc(until)
+        self._log_control(
+            f"Canceling subprocess {self.pid} via notify then terminate method at {_utc(time.monotonic())}.",
+            f"Grace period ends at {end}",
+            f'INTERRUPT: Sending signal "term" to process {self.pid}',
+        )
+        if self._process is not None:
+            self._process.notify(json.dumps({"NotifyEnd": end}))
+
+    def _terminate(self) -> None:
+        now = _utc(time.monotonic())
+        if Deadline.GRACE in self._timers:
+            self._log_control(f"Notify period ended. Terminate at {now}")
+        else:
+            self._log_control(f"Canceling subprocess {self.pid} via termination method at {now}.")
+        self._log_control(f'INTERRUPT: Sending signal "kill" to process group {self.pid}')
+        if self._process is not None:
+            self._process.terminate()
+
+    def _arm(self, effect: Arm) -> None:
+        self._disarm(effect.deadline)
+        reached: dict[Deadline, Callable[[], None]] = {
+            Deadline.LIMIT: self._reach_limit,
+            Deadline.GRACE: partial(self._handle, GraceEnded()),
+            Deadline.KILL: self._reach_kill_limit,
+        }
+        self._timers[effect.deadline] = self.around.loop.call_at(effect.at, reached[effect.deadline])
+
+    def _disarm(self, deadline: Deadline) -> None:
+        timer = self._timers.pop(deadline, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _reach_limit(self) -> None:
+        now = _utc(time.monotonic())
+        self._log_control(f"TIMEOUT - Runtime limit reached at {now}. Canceling action.")
+        self._handle(LimitReached())
+
+    def _reach_kill_limit(self) -> None:
+        self.warn(f"Process {self.pid}, or something it started, could not be terminated. Ending action.")
+        self._handle(KillLimitReached())
+
+    def _complete(self, status: ActionStatus) -> None:
+        for deadline in list(self._timers):
+            self._disarm(deadline)
+        if status.exit_code is not None:
+            self._log_control(_exit_line(self.pid, status.exit_code))
+        self._put(partial(self.around.audience.action_ended, self, status))
+
+    # -- the outbox
+
+    def _log_control(self, *lines: str) -> None:
+        for line in lines:
+            self._put(partial(self.around.log.info, line, _CONTROL))
+
+    def _put(self, news: partial[Any], size: int = 0) -> None:
+        self.around.outbox.put(news, size)
+
+
+_FAILURE = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
+
+
+def _log_text(log: SessionLog, text: str) -> None:
+    log.lines(text.split("\n"))
+
+
+def _utc(moment: float) -> str:
+    """A moment of the monotonic clock as UTC time, rounded up to full seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + moment - time.monotonic()))
+
+
+def _exit_line(pid: Optional[int], code: int) -> str:
+    """How a process's exit is logged (API §15)."""
+    signed = f" / {code - (1 << 32)} (signed)" if code >= 0x7FFFFFFF else ""
+    return f"Process pid {pid} exited with code: {code} (unsigned) / {hex(code)} (hex){signed}"

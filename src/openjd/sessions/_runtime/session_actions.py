@@ -1,0 +1,313 @@
+"""The actions of one Session, one at a time: begun, prepared, started, announced.
+
+This is where a Session's state changes: under its lock when a call is accepted, and in its outbox when an action ends.
+The lock is never held while foreign code runs, nor across any input or output.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Callable, Optional, Union
+
+from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
+from openjd.sessions._core.actions import CancelMethod, ResolvedAction
+from openjd.sessions._core.environments import EnteredEnvironment, EnvironmentStack, Variables
+from openjd.sessions._core.lifecycle import Call, SessionLifecycle
+from openjd.sessions._core.output import OutputInterpreter
+from openjd.sessions._core.redaction import MASK
+from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
+from openjd.sessions._logging import LogContent
+from openjd.sessions._platform.protocol import Command
+from openjd.sessions._runtime.delivery import News, call_client
+from openjd.sessions._runtime.resources import SessionResources
+from openjd.sessions._runtime.running_action import RunningAction, Surroundings
+from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
+
+_CONTROL = LogContent.PROCESS_CONTROL
+_SECRET_DIRECTIVE = "openjd_redacted_env:"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What has to be done for one action once its call is accepted."""
+
+    prepare: Callable[[], Optional[ResolvedAction]]
+    """Gives the action, or None if there is nothing to run; raises ActionFailed."""
+    variables: Callable[[], Mapping[str, str]]
+    """Gives the environment of its process, once it is prepared."""
+    banner: Optional[str] = None
+
+
+class SessionActions:
+    """The state of a Session, and its running action."""
+
+    def __init__(
+        self,
+        session_id: str,
+        resources: SessionResources,
+        callback: Optional[SessionCallbackType],
+        *,
+        redacted_env_enabled: bool,
+    ) -> None:
+        self.lifecycle = SessionLifecycle()
+        self.stack = EnvironmentStack()
+        self.status: Optional[ActionStatus] = None
+        self.lock = threading.Lock()
+        self._session_id = session_id
+        self._resources = resources
+        self._callback = callback
+        self._redacted_env_enabled = redacted_env_enabled
+        self._log = resources.log
+        self._audience = _WeakAudience(self)
+        self._around: Optional[Surroundings] = None
+
+    @property
+    def current(self) -> Optional[RunningAction]:
+        """The running action, or the last one."""
+        return self._resources.action
+
+    # -- accepting; under the lock, so that a refused call changes nothing
+
+    def begin(self, name: str) -> RunningAction:
+        """Accept a task or a subprocess."""
+        with self.lock:
+            self.lifecycle.check(Call.START, name)
+            action = self._begin()
+            self.lifecycle.start(name)
+            return action
+
+    def begin_entering(self, name: str, entered: EnteredEnvironment) -> RunningAction:
+        """Accept the entering of an environment; from now on it counts as entered (ENV-2)."""
+        with self.lock:
+            self.lifecycle.check(Call.START, name)
+            self.stack.check_enter(entered.identifier, entered.environment)
+            action = self._begin(entered.identifier)
+            self.lifecycle.start(name)
+            self.stack.push(entered)
+            return action
+
+    def begin_exiting(
+        self, name: str, identifier: str, *, keep_session_running: bool
+    ) -> tuple[RunningAction, EnteredEnvironment, list[Variables]]:
+        """Accept an exit; gives what was entered, and the variables as they were, its own included (ENV-9)."""
+        with self.lock:
+            self.lifecycle.check(Call.EXIT, name)
+            entered = self.stack.check_exit(identifier)
+            variables = self.stack.variables()
+            action = self._begin()
+            self.lifecycle.exit(name, keep_session_running=keep_session_running)
+            self.stack.pop()
+            return action, entered, variables
+
+    def _begin(self, entering: Optional[str] = None) -> RunningAction:
+        """Make the action known, before the state says that one is running: a signal handler may cancel it then."""
+        if self._around is None:
+            loop, outbox = self._resources.connect(self)
+            self._around = Surroundings(loop, outbox, self._log, self._audience)
+        action = RunningAction(self._around, entering)
+        self._resources.begin(action)
+        self.status = action.initial_status
+        return action
+
+    # -- starting; on the caller's thread
+
+    def run(self, action: RunningAction, plan: Plan) -> News:
+        """Prepare and start an accepted action.
+
+        Gives what lets the news of it be delivered: the last call that a starter makes, so that its caller's next
+        statement runs before any further news (API §9).
+        """
+        open_outbox = action.around.outbox.shut()
+        try:
+            self._prepare_and_start(action, plan)
+        except BaseException:  # Ctrl-C, for instance: the action must not stay behind unfinished
+            action.abandon()
+            open_outbox()
+            raise
+        return open_outbox
+
+    def _prepare_and_start(self, action: RunningAction, plan: Plan) -> None:
+        if plan.banner:
+            self._log.section(plan.banner)
+        try:
+            resolved = plan.prepare()
+            if resolved is None:
+                self._end_here(action, NothingToRun())
+                return
+            command = Command(resolved.argv, str(self._resources.workspace.directory), plan.variables())
+            keeper = self._resources.keeper()
+        except (ActionFailed, KeeperError) as failure:
+            reason = self._resources.redactor.redact(str(failure))
+            self._log.info(f"openjd_fail: {reason}", LogContent.EXCEPTION_INFO)
+            self._end_here(action, StartFailed(reason))
+            return
+        self._log.subsection("Phase: Running action")
+        self._log.info(f"Running command {_shown(resolved.argv)}", LogContent.FILE_PATH | _CONTROL)
+        action.configure(
+            self._make_interpreter(action),
+            notify_period=resolved.cancel_method.notify_period,
+            time_limit=resolved.timeout,
+        )
+        if action.start(keeper, command):
+            self._announce_running(action)
+
+    def _make_interpreter(self, action: RunningAction) -> OutputInterpreter:
+        return OutputInterpreter(
+            self._resources.redactor,
+            entering=action.entering is not None,
+            redacted_env_enabled=self._redacted_env_enabled,
+        )
+
+    def _end_here(self, action: RunningAction, event: Union[StartFailed, NothingToRun]) -> None:
+        """End an action without a process, and tell so on this thread (API §9)."""
+        action.end_unstarted(event)
+        action.around.outbox.deliver_here(action.future.done)
+
+    def _announce_running(self, action: RunningAction) -> None:
+        self._log.info(f"Command started as pid: {action.pid}", _CONTROL)
+        self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
+        error = self._tell(ActionStatus(state=ActionState.RUNNING))
+        if error is not None and not isinstance(error, Exception):
+            raise error
+
+    # -- announcing (Audience); in the outbox's turn
+
+    def status_changed(self, status: ActionStatus, line: str) -> None:
+        self.status = status
+        callback = self._callback
+        error = call_client(lambda: callback(self._session_id, status)) if callback else None
+        if error is not None:
+            self._log.error(
+                f"Open Job Description: Exception in the action message callback: {error}", LogContent.EXCEPTION_INFO
+            )
+            line = f"{line} -- ERROR: {error}"
+        self._log.info(line, LogContent.COMMAND_OUTPUT)
+
+    def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
+        with self.lock:
+            self.lifecycle.action_ended(status.state)
+            if action.entering is not None:
+                self.stack.apply_changes(action.entering, action.changes)
+            self.status = status
+        action.is_over = True
+        self._tell(status)
+        action.future.set_result(status)
+
+    def _tell(self, status: ActionStatus) -> Optional[BaseException]:
+        """Make the first or the final call of an action; gives what came out of it."""
+        callback = self._callback
+        error = call_client(lambda: callback(self._session_id, status)) if callback else None
+        if error is not None:
+            self._log.error(f"Exception in action callback: {error}", LogContent.EXCEPTION_INFO | _CONTROL)
+        return error
+
+    # -- waiting and ending
+
+    def check_idle(self, name: str) -> None:
+        """Raise InvalidStateError while an action runs, and after the end."""
+        if self.lifecycle.state in (SessionState.RUNNING, SessionState.ENDED):
+            raise InvalidStateError(name, self.lifecycle.state, "READY or READY_ENDING")
+
+    def cancel(self, request: CancelRequested) -> None:
+        """Ask the running action to end. Takes no lock, so that a signal handler may call it."""
+        self.lifecycle.check(Call.CANCEL, "cancel_action()")
+        action = self.current
+        if action is not None:
+            action.cancel(request)
+
+    def wait(self, timeout: Optional[float] = None) -> Optional[ActionStatus]:
+        """The final status of the current action, once its final call has been made."""
+        action = self.current
+        if action is None:
+            return None
+        if action.around.outbox.is_delivered_here and not action.future.done():
+            if action.is_over:  # this is its final call
+                return self.status
+            action.around.outbox.deliver_here(action.future.done, timeout)
+            return _result(action, 0)
+        return _result(action, timeout)
+
+    def cleanup(self, deadline: Optional[float] = None) -> None:
+        """End: terminate what runs, wait for its end, give everything back (LC-30 to LC-36).
+
+        Args:
+            deadline: Moment of the monotonic clock until which a running action is waited for; None for no limit.
+        """
+        if self.lifecycle.state is SessionState.RUNNING:
+            self._resources.terminate()
+            with suppress(TimeoutError):
+                self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        with self.lock:
+            if self.lifecycle.state is SessionState.ENDED:
+                return
+            self.lifecycle.cleanup()
+        self._log.section("Session Cleanup")
+        directory = self._resources.workspace.directory
+        if not self._resources.retains_directory:
+            self._log.info(f"Deleting working directory: {directory}", LogContent.FILE_PATH)
+        for path, reason in self._resources.give_back():
+            self._log.warning(f"Could not delete {path}: {reason}", LogContent.FILE_PATH | LogContent.EXCEPTION_INFO)
+        self._resources.disconnect()
+
+    def _end_at_exit(self, deadline: float) -> None:
+        self.cleanup(deadline)
+
+    def _forget(self) -> None:
+        self.lifecycle.cleanup()
+        self._resources.forget()
+
+
+class _WeakAudience:
+    """Passes news on to a Session as long as somebody holds it; ends the future of its action in any case."""
+
+    def __init__(self, actions: SessionActions) -> None:
+        self._actions = weakref.ref(actions)
+
+    def status_changed(self, status: ActionStatus, line: str) -> None:
+        actions = self._actions()
+        if actions is not None:
+            actions.status_changed(status, line)
+
+    def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
+        actions = self._actions()
+        if actions is not None:
+            actions.action_ended(action, status)
+        else:
+            action.future.set_result(status)
+
+
+def _result(action: RunningAction, timeout: Optional[float]) -> ActionStatus:
+    try:
+        return action.future.result(timeout)
+    except FutureTimeoutError:
+        raise TimeoutError("The action has not ended yet.") from None
+
+
+def _shown(argv: Sequence[str]) -> str:
+    """A command line for the log; what follows the directive of a secret is hidden (RED-12)."""
+    line = shlex.join(argv)
+    before, directive, secret = line.partition(_SECRET_DIRECTIVE)
+    return f"{before}{directive} {MASK}" if secret else line
+
+
+def as_subprocess(command: str, args: Optional[Sequence[str]], timeout: Optional[int]) -> ResolvedAction:
+    """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
+
+    Raises:
+        ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
+    """
+    argv = (command, *(args or ()))
+    if not command.strip():
+        raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
+    if any("\0" in argument for argument in argv):
+        raise ValueError("run_subprocess: command and args can't contain NUL characters.")
+    if timeout is not None and timeout < 1:
+        raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
+    return ResolvedAction(argv=argv, timeout=timeout, cancel_method=CancelMethod(notify_period=None))

@@ -1,0 +1,492 @@
+"""The Session: validates calls, begins actions, has them prepared and started, and announces what becomes of them."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, Union
+
+from openjd.sessions._core.action_events import CancelRequested
+from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer, Variables, compose_environment
+from openjd.sessions._core.parameters import as_parameter_values
+from openjd.sessions._errors import SessionError
+from openjd.sessions._path_mapping import PathMappingRule
+from openjd.sessions._platform import check_platform
+from openjd.sessions._runtime.environment_context import EnvironmentContext
+from openjd.sessions._runtime.process_environment import (
+    Inherit,
+    checked_inherit,
+    checked_variables,
+    inherited_variables,
+)
+from openjd.sessions._runtime.resources import open_resources
+from openjd.sessions._runtime.running_action import ActionFuture
+from openjd.sessions._runtime.session_actions import Plan, SessionActions, as_subprocess
+from openjd.sessions._session_user import SessionUser, group_of
+from openjd.sessions._types import ActionStatus, EnvironmentIdentifier, Parameters, SessionCallbackType, SessionState
+
+_BASE_REVISION = "2023-09"
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from openjd.expr import SerializedSymbolTable
+    from openjd.model import RevisionExtensions
+    from openjd.model.v2023_09 import Environment as EnvironmentModel
+    from openjd.model.v2023_09 import StepScript as StepScriptModel
+
+    from openjd.sessions._core.actions import ResolvedAction
+    from openjd.sessions._runtime.preparation import Preparation
+
+
+class Session:
+    """Runs the actions of one job, one at a time, in a working directory of its own (How Jobs Are Run, Sessions).
+
+    A starter (``enter_environment``, ``exit_environment``, ``run_task``, ``run_subprocess``) returns when the process
+    runs or is known not to start; ``wait()``, ``future`` and the callback tell of its end. Misuse raises and changes
+    nothing; whatever goes wrong with an action ends that action as FAILED.
+
+    Args:
+        session_id: Identifies the Session in log records and calls.
+        job_parameter_values: The job's parameters: a dictionary of ``openjd.model.ParameterValue``, or ``Parameter``s.
+        job_name: Name of the job.
+        path_mapping_rules: How paths of other hosts are found on this one; copied.
+        retain_working_dir: Leave the working directory where it is when the Session ends.
+        user: The account that actions run as; this program's own if not given.
+        callback: ``callback(session_id, status)``, called for every change of an action's status.
+        os_env_vars: Environment variables for all actions.
+        session_root_directory: Existing directory to make the working directory in.
+        revision_extensions: What the job's template may use; revision 2023-09 without extensions if not given.
+        inherit_env: What actions inherit of this program's environment: all, nothing, or the variables whose names
+            match one of the patterns (``fnmatch``).
+
+    Raises:
+        RuntimeError: The working directory cannot be made (``WorkspaceError``), or the user's kind is not this
+            system's.
+        NotImplementedError: This system, or another user than the program's own, is not supported yet.
+        ValueError, TypeError: An argument has a wrong value.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        job_parameter_values: Parameters,
+        job_name: Optional[str] = None,
+        path_mapping_rules: Optional[list[PathMappingRule]] = None,
+        retain_working_dir: bool = False,
+        user: Optional[SessionUser] = None,
+        callback: Optional[SessionCallbackType] = None,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        session_root_directory: Optional[Union[Path, str]] = None,
+        revision_extensions: Optional[RevisionExtensions] = None,
+        inherit_env: Inherit = True,
+    ) -> None:
+        self._actions: Optional[SessionActions] = None
+        check_platform()
+        self._session_id = session_id
+        self._job_parameters = as_parameter_values(job_parameter_values)
+        self._job_name = job_name
+        self._path_mapping_rules = _sorted_rules(path_mapping_rules)
+        self._os_env_vars = checked_variables(os_env_vars)
+        self._inherit_env = checked_inherit(inherit_env)
+        self._extensions = sorted(revision_extensions.extensions) if revision_extensions is not None else []
+        self._resources = open_resources(
+            session_id, session_root_directory, group_of(user), retains_directory=retain_working_dir
+        )
+        self._preparation: Optional[Preparation] = None
+        self._actions = SessionActions(
+            session_id,
+            self._resources,
+            callback,
+            redacted_env_enabled=_has_redacted_env(revision_extensions),
+        )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.cleanup()
+
+    def __del__(self) -> None:
+        if self._actions is not None and self.state is not SessionState.ENDED:
+            text = f"Session {self._session_id!r} was dropped without cleanup()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            self._resources.drop()
+
+    # -- what it is
+
+    @property
+    def state(self) -> SessionState:
+        """What can be done now; never CANCELING (rule LC-5)."""
+        return self._running.lifecycle.state if self._actions is not None else SessionState.ENDED
+
+    @property
+    def action_status(self) -> Optional[ActionStatus]:
+        """Status of the running or the last action; ``None`` before the first."""
+        return self._running.status
+
+    @property
+    def working_directory(self) -> Path:
+        """The working directory of all actions."""
+        return self._resources.workspace.directory
+
+    @property
+    def files_directory(self) -> Path:
+        """The directory of embedded files, in the working directory."""
+        return self._resources.workspace.files_directory
+
+    @property
+    def environments_entered(self) -> tuple[EnvironmentIdentifier, ...]:
+        """Identifiers of the entered environments, outermost first, also of those whose entering failed."""
+        return self._running.stack.identifiers
+
+    @property
+    def future(self) -> ActionFuture:
+        """The future of the running or the last action: its result is the final status; it can be awaited.
+
+        Raises:
+            RuntimeError: There has been no action yet.
+        """
+        action = self._running.current
+        if action is None:
+            raise SessionError("There has been no action in this Session yet.")
+        return action.future
+
+    def get_enabled_extensions(self) -> list[str]:
+        """Names of the extensions given as ``revision_extensions`` (rule EXT-1)."""
+        return list(self._extensions)
+
+    # -- actions
+
+    def enter_environment(
+        self,
+        *,
+        environment: EnvironmentModel,
+        identifier: Optional[EnvironmentIdentifier] = None,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        step_name: Optional[str] = None,
+        resolved_symtab: Optional[SerializedSymbolTable] = None,
+    ) -> EnvironmentIdentifier:
+        """Start to enter an environment: its variables count from now on, and its ``onEnter`` is run if it has one.
+
+        It counts as entered, and must be exited, even if its action fails.
+
+        Args:
+            environment: The environment of a template.
+            identifier: What to call it; made up if not given.
+            os_env_vars: Environment variables for this action only.
+            step_name: Name of the step whose environment it is.
+            resolved_symtab: Symbols resolved at the job's creation (needs EXPR).
+
+        Returns:
+            The identifier to exit it with.
+
+        Raises:
+            RuntimeError: The Session is not READY, or the identifier is in use.
+            ValueError: A variable's name or value is impossible.
+        """
+        entered = EnteredEnvironment(
+            identifier=identifier if identifier is not None else f"{self._session_id}:{uuid.uuid4().hex}",
+            environment=environment,
+            layer=VariableLayer(),
+            step_name=step_name,
+            resolved_symtab=resolved_symtab,
+        )
+        variables = self._call_variables(os_env_vars)
+        action = self._running.begin_entering("enter_environment()", entered)
+        plan = Plan(
+            banner=f"Entering Environment: {environment.name}",
+            prepare=lambda: self._prepare_entering(entered),
+            variables=lambda: variables(self._running.stack.variables()),
+        )
+        open_outbox = self._running.run(action, plan)
+        open_outbox()
+        return entered.identifier
+
+    def exit_environment(
+        self,
+        *,
+        identifier: EnvironmentIdentifier,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        keep_session_running: bool = False,
+        resolved_symtab: Optional[SerializedSymbolTable] = None,
+    ) -> None:
+        """Start to exit the innermost environment: its ``onExit`` is run if it has one, with its variables.
+
+        Args:
+            identifier: What ``enter_environment`` gave.
+            os_env_vars: Environment variables for this action only.
+            keep_session_running: Whether more may be run afterwards; otherwise only exits remain.
+            resolved_symtab: As for ``enter_environment``; the one given there if not given here.
+
+        Raises:
+            RuntimeError: The Session is neither READY nor READY_ENDING, or this is not the innermost environment.
+            ValueError: A variable's name or value is impossible.
+        """
+        variables = self._call_variables(os_env_vars)
+        action, entered, layers = self._running.begin_exiting(
+            "exit_environment()", identifier, keep_session_running=keep_session_running
+        )
+        if resolved_symtab is not None:
+            entered = replace(entered, resolved_symtab=resolved_symtab)
+        plan = Plan(
+            banner=f"Exiting Environment: {entered.environment.name}",
+            prepare=lambda: self._preparations.exit(entered, self._rules),
+            variables=lambda: variables(layers),
+        )
+        open_outbox = self._running.run(action, plan)
+        open_outbox()
+
+    def run_task(
+        self,
+        *,
+        step_script: StepScriptModel,
+        task_parameter_values: Parameters,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        log_task_banner: bool = True,
+        step_name: Optional[str] = None,
+        resolved_symtab: Optional[SerializedSymbolTable] = None,
+    ) -> None:
+        """Start to run a task: a step's ``onRun`` with one set of task parameters.
+
+        Args:
+            step_script: The script of a step.
+            task_parameter_values: As ``job_parameter_values`` of the Session.
+            os_env_vars: Environment variables for this action only.
+            log_task_banner: Whether to log the banner "Running Task".
+            step_name: Name of the step.
+            resolved_symtab: Symbols resolved at the job's creation (needs EXPR).
+
+        Raises:
+            RuntimeError: The Session is not READY.
+            ValueError, TypeError: A parameter is given twice or is none, or a variable is impossible.
+        """
+        parameters = as_parameter_values(task_parameter_values)
+        variables = self._call_variables(os_env_vars)
+        action = self._running.begin("run_task()")
+        plan = Plan(
+            banner="Running Task" if log_task_banner else None,
+            prepare=lambda: self._preparations.task(step_script, parameters, self._rules, step_name, resolved_symtab),
+            variables=lambda: variables(self._running.stack.variables()),
+        )
+        open_outbox = self._running.run(action, plan)
+        open_outbox()
+
+    def _run_task_without_session_env(
+        self,
+        *,
+        step_script: StepScriptModel,
+        task_parameter_values: Parameters,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        log_task_banner: bool = True,
+    ) -> None:
+        """``run_task`` without the variables of the entered environments; for existing worker programs (API §16)."""
+        parameters = as_parameter_values(task_parameter_values)
+        variables = self._call_variables(os_env_vars)
+        action = self._running.begin("_run_task_without_session_env()")
+        plan = Plan(
+            banner="Running Task" if log_task_banner else None,
+            prepare=lambda: self._preparations.task(step_script, parameters, self._rules, None, None),
+            variables=lambda: variables([]),
+        )
+        open_outbox = self._running.run(action, plan)
+        open_outbox()
+
+    def run_subprocess(
+        self,
+        *,
+        command: str,
+        args: Optional[list[str]] = None,
+        timeout: Optional[int] = None,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        use_session_env_vars: bool = True,
+        log_banner_message: Optional[str] = None,
+    ) -> None:
+        """Start a process of your own; command and arguments are taken literally.
+
+        Args:
+            command: The program.
+            args: Its arguments.
+            timeout: Seconds after which it is terminated; no limit if not given.
+            os_env_vars: Environment variables for this action only.
+            use_session_env_vars: Whether the variables of the entered environments count.
+            log_banner_message: Title of a banner to log.
+
+        Raises:
+            RuntimeError: The Session is not READY.
+            ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
+        """
+        resolved = as_subprocess(command, args, timeout)
+        variables = self._call_variables(os_env_vars)
+        action = self._running.begin("run_subprocess()")
+        plan = Plan(
+            banner=log_banner_message,
+            prepare=lambda: self._prepare_subprocess(resolved),
+            variables=lambda: variables(self._running.stack.variables() if use_session_env_vars else []),
+        )
+        open_outbox = self._running.run(action, plan)
+        open_outbox()
+
+    # -- influencing it
+
+    def cancel_action(self, *, time_limit: Optional[timedelta] = None, mark_action_failed: bool = False) -> None:
+        """Ask the running action to end, by its own cancelation method; does not wait. May be called repeatedly.
+
+        Callable from any thread, from a callback and from a signal handler.
+
+        Args:
+            time_limit: At most this long is waited between notifying and terminating.
+            mark_action_failed: Have the action end FAILED instead of CANCELED.
+
+        Raises:
+            RuntimeError: No action is running.
+        """
+        limit = time_limit.total_seconds() if time_limit is not None else None
+        self._running.cancel(CancelRequested(time_limit=limit, mark_failed=mark_action_failed))
+
+    def wait(self, timeout: Optional[float] = None) -> Optional[ActionStatus]:
+        """Wait until the running action has ended and its final call has been made.
+
+        Callable from a callback, too.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The final status of the running or the last action; ``None`` before the first.
+
+        Raises:
+            TimeoutError: The action has not ended in time; nothing else has changed.
+        """
+        return self._running.wait(timeout)
+
+    def environment(
+        self,
+        environment: EnvironmentModel,
+        *,
+        identifier: Optional[EnvironmentIdentifier] = None,
+        os_env_vars: Optional[Mapping[str, str]] = None,
+        step_name: Optional[str] = None,
+        resolved_symtab: Optional[SerializedSymbolTable] = None,
+        keep_session_running: bool = True,
+    ) -> EnvironmentContext:
+        """``with session.environment(env) as identifier:`` enters, waits, and exits at the end of the block.
+
+        Also as ``async with``. On leaving, also by an exception, what still runs is canceled and waited for first.
+
+        Args:
+            environment: As for ``enter_environment``, like the arguments that follow.
+            identifier: What to call it.
+            os_env_vars: Environment variables for entering and exiting.
+            step_name: Name of the step whose environment it is.
+            resolved_symtab: Symbols resolved at the job's creation (needs EXPR).
+            keep_session_running: As for ``exit_environment``.
+
+        Raises:
+            ActionError: Entering did not succeed; or exiting did not, and the block did not raise.
+        """
+        return EnvironmentContext(
+            self,
+            environment.name,
+            partial(
+                self.enter_environment,
+                environment=environment,
+                identifier=identifier,
+                os_env_vars=os_env_vars,
+                step_name=step_name,
+                resolved_symtab=resolved_symtab,
+            ),
+            partial(self.exit_environment, os_env_vars=os_env_vars, keep_session_running=keep_session_running),
+        )
+
+    def extend_path_mapping_rules(self, additional: Iterable[PathMappingRule]) -> None:
+        """Add rules, which count from the next action on (rule PM-20).
+
+        Raises:
+            RuntimeError: An action is running, or the Session has ended.
+        """
+        self._running.check_idle("extend_path_mapping_rules()")
+        self._path_mapping_rules = _sorted_rules([*self._rules, *additional])
+
+    def add_redaction(self, value: str) -> None:
+        """Hide a value in everything that is logged for this Session from now on (rules RED-1, RED-6).
+
+        Raises:
+            ValueError: The value is empty.
+        """
+        if not value:
+            raise ValueError("The empty string can't be hidden.")
+        self._resources.redactor.add(value)
+
+    def cleanup(self) -> None:
+        """End the Session: terminate what runs, and delete the working directory unless it is retained.
+
+        Runs no ``onExit``: exit all environments first. Idempotent; callable from a callback.
+        """
+        self._running.cleanup()
+
+    # -- how
+
+    @property
+    def _running(self) -> SessionActions:
+        if self._actions is None:
+            raise SessionError("This Session could not be constructed.")
+        return self._actions
+
+    @property
+    def _rules(self) -> Sequence[PathMappingRule]:
+        return self._path_mapping_rules or ()
+
+    @property
+    def _preparations(self) -> Preparation:
+        if self._preparation is None:
+            from openjd.sessions._runtime.preparation import Preparation
+
+            self._preparation = Preparation(
+                self._resources.workspace, self._resources.log, self._job_parameters, self._job_name
+            )
+        return self._preparation
+
+    def _prepare_entering(self, entered: EnteredEnvironment) -> Optional[ResolvedAction]:
+        layer, resolved = self._preparations.enter(
+            entered.identifier, entered.environment, self._rules, entered.step_name, entered.resolved_symtab
+        )
+        with self._running.lock:
+            self._running.stack.replace_layer(entered.identifier, layer)
+        return resolved
+
+    def _prepare_subprocess(self, resolved: ResolvedAction) -> ResolvedAction:
+        self._resources.log.subsection("Phase: Setup")
+        return resolved
+
+    def _call_variables(
+        self, os_env_vars: Optional[Mapping[str, str]]
+    ) -> Callable[[Iterable[Variables]], dict[str, str]]:
+        """Composes the environment of a call's process, given the layers of the environments (ENV-18)."""
+        own = {"OPENJD_SESSION_WORKING_DIR": str(self.working_directory)}
+        of_call = checked_variables(os_env_vars)
+        return lambda layers: compose_environment(
+            inherited_variables(self._inherit_env), self._os_env_vars, own, of_call, *layers
+        )
+
+
+def _sorted_rules(rules: Optional[Iterable[PathMappingRule]]) -> Optional[list[PathMappingRule]]:
+    """A copy, longest source first (rule PM-11)."""
+    if rules is None:
+        return None
+    return sorted(rules, key=lambda rule: -rule._source_path_component_count())
+
+
+def _has_redacted_env(revision_extensions: Optional[RevisionExtensions]) -> bool:
+    """Whether REDACTED_ENV_VARS is enabled: as an extension, or by a later revision (RED-2)."""
+    if revision_extensions is None:
+        return False
+    return "REDACTED_ENV_VARS" in revision_extensions.extensions or revision_extensions.spec_rev.value > _BASE_REVISION
