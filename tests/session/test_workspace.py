@@ -18,7 +18,7 @@ import pytest
 
 from openjd.sessions._errors import ActionFailed, WorkspaceError
 from openjd.sessions._platform import directories, removal
-from openjd.sessions._runtime.workspace import Workspace
+from openjd.sessions._runtime.workspace import Workspace, sweep
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -53,14 +53,23 @@ def shared_place() -> Iterator[Path]:
 
 def as_ordinary_user(act: Callable[[], object]) -> object:
     """What a function gives that runs in a child process without root's powers."""
+
+    def without_powers() -> object:
+        if IS_ROOT:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        return act()
+
+    return as_other_process(without_powers)
+
+
+def as_other_process(act: Callable[[], object]) -> object:
+    """What a function gives that runs in a child process."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            if IS_ROOT:
-                os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
             result = act()
         except BaseException as error:
             result = f"{type(error).__name__}: {error}"
@@ -281,10 +290,63 @@ def test_closing_touches_no_file(tmp_path: Path) -> None:
 def test_name_of_another_owner_is_not_taken(tmp_path: Path) -> None:
     """A mark that exists belongs to somebody else, even before its directory is made."""
     with directories.open_root(tmp_path) as root:
-        mark = directories.OwnerMark(root, "abcdefgh")
+        mark = directories.OwnerMark.make(root, "abcdefgh")
         with pytest.raises(FileExistsError):
-            directories.OwnerMark(root, "abcdefgh")
+            directories.OwnerMark.make(root, "abcdefgh")
         mark.remove()
+
+
+# Sweeping
+
+
+def test_only_abandoned_directories_are_swept(make: Make, tmp_path: Path) -> None:
+    """API 16a: what is in use, was retained, or never was ours stays."""
+    living = make()
+    abandoned, retained = Workspace.create(tmp_path, None), Workspace.create(tmp_path, None)
+    abandoned.write("file", b"data")
+    abandoned.close()  # as the system does when a program ends
+    retained.release()
+    (tmp_path / "something else").mkdir()
+    (tmp_path / ".unborn.owner").touch()
+    (tmp_path / ".owner").touch()
+    assert sweep(tmp_path) == [abandoned.directory]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [living.directory.name, f".{living.directory.name}.owner", retained.directory.name, "something else", ".owner"]
+    )
+    assert sweep(tmp_path) == []
+
+
+def test_directory_of_a_forked_owner_is_in_use_until_the_owner_ends(make: Make, tmp_path: Path) -> None:
+    """LC-36: another process sees that the program lives."""
+    workspace = make()
+    assert as_other_process(lambda: [str(path) for path in sweep(tmp_path)]) == []
+    assert workspace.files_directory.is_dir()
+
+
+@needs_root
+def test_marks_of_other_users_are_not_believed(tmp_path: Path) -> None:
+    """Otherwise a mark would be enough to have somebody else's directory deleted."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / ".victim.owner").touch()
+    os.chown(tmp_path / ".victim.owner", NOBODY, NOBODY)
+    (tmp_path / ".linked.owner").symlink_to("victim")
+    assert sweep(tmp_path) == []
+    assert (tmp_path / "victim").is_dir()
+
+
+@needs_root
+def test_what_cannot_be_swept_stays_for_the_next_time(shared_place: Path) -> None:
+    def leave_behind() -> str:
+        workspace = Workspace.create(shared_place, None)
+        workspace.close()
+        return str(workspace.directory)
+
+    directory = Path(str(as_ordinary_user(leave_behind)))
+    (directory / "foreign").mkdir()
+    (directory / "foreign" / "file").touch()
+    assert as_ordinary_user(lambda: [str(path) for path in sweep(shared_place)]) == []
+    shutil.rmtree(directory / "foreign")
+    assert as_ordinary_user(lambda: [str(path) for path in sweep(shared_place)]) == [str(directory)]
 
 
 # Files

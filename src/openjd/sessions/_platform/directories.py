@@ -134,21 +134,41 @@ class OwnerMark:
     mistakes the directory for an abandoned one either.
     """
 
-    def __init__(self, root: Root, name: str) -> None:
-        """``FileExistsError`` if another one has the name."""
+    def __init__(self, root: Root, name: str, flags: int) -> None:
         self.name = name
         self._path = os.path.join(root.path, f".{name}.owner")
-        self._descriptor = os.open(f".{name}.owner", NEW_FILE, 0o600, dir_fd=root.descriptor)
+        self._descriptor = os.open(f".{name}.owner", flags, 0o600, dir_fd=root.descriptor)
+
+    @classmethod
+    def make(cls, root: Root, name: str) -> OwnerMark:
+        """A new mark; ``FileExistsError`` if another one has the name."""
+        mark = cls(root, name, NEW_FILE)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise FileExistsError(self._path) from None
+            mark._lock()
+        except (BlockingIOError, FileNotFoundError):  # taken for abandoned before it was locked
+            mark.close()
+            raise FileExistsError(mark._path) from None
+        except OSError:  # no locks here
+            pass
+        return mark
+
+    @classmethod
+    def take_over(cls, root: Root, name: str) -> OwnerMark:
+        """An abandoned mark of this user; ``OSError`` if it is not."""
+        mark = cls(root, name, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            mark._lock()
+            if os.fstat(mark._descriptor).st_uid != os.geteuid():
+                raise PermissionError(mark._path)
         except OSError:
-            return
-        if not os.fstat(self._descriptor).st_nlink:  # taken for abandoned before it was locked
-            self.close()
-            raise FileExistsError(self._path)
+            mark.close()
+            raise
+        return mark
+
+    def _lock(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(self._path)
 
     def remove(self) -> None:
         """Give the directory up."""
@@ -168,12 +188,21 @@ def make_marked_directory(root: Root, group: Optional[int]) -> tuple[PrivateDire
     """A new private directory in a root, with its owner mark."""
     while True:
         with suppress(FileExistsError):
-            mark = OwnerMark(root, random_name())
+            mark = OwnerMark.make(root, random_name())
             try:
                 return PrivateDirectory.make(root.path, root.descriptor, mark.name, group), mark
             except OSError:
                 mark.remove()
                 raise
+
+
+def abandoned_marks(root: Root) -> Iterator[OwnerMark]:
+    """The marks of this user whose programs are gone, taken over."""
+    for entry in os.listdir(root.descriptor):
+        name = entry[1 : -len(".owner")]
+        if entry == f".{name}.owner":
+            with suppress(OSError):
+                yield OwnerMark.take_over(root, name)
 
 
 class PrivateDirectory:

@@ -158,6 +158,31 @@ class Workspace:
         self._mark.close()
 
 
+def sweep(root: Optional[Path] = None) -> list[Path]:
+    """Delete the working directories of this user whose programs are gone.
+
+    Args:
+        root: Where they lie; ``None`` for the default root.
+
+    Returns:
+        The paths of those that have been deleted; what cannot be deleted stays for the next time.
+    """
+    from openjd.sessions._platform.directories import abandoned_marks, open_root
+    from openjd.sessions._platform.removal import remove_tree
+
+    deleted = []
+    with open_root(root) as place:
+        for mark in abandoned_marks(place):
+            path = Path(place.path, mark.name)
+            was_there = os.path.lexists(path)
+            if remove_tree(place.path, mark.name):
+                mark.close()
+            else:
+                mark.remove()
+                deleted += [path] if was_there else []
+    return deleted
+
+
 def _sticky_warning(path: str) -> str:
     return (
         f"Sticky bit is not set on {path}. This may pose a risk when running work on this host as users may modify or "
