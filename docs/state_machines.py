@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
+from typing import get_args
 
 from openjd.sessions._core import action_events as events
 from openjd.sessions._core.lifecycle import TRANSITIONS, ActionMachine, Phase
@@ -13,20 +14,15 @@ from openjd.sessions._types import SessionState
 
 NODE_WIDTH, NODE_HEIGHT, GAP = 120, 34, 46
 
-EVENTS: Sequence[events.ActionEvent] = [
-    events.Started(),
-    events.StartFailed("reason"),
-    events.Reported(progress=1.0),
-    events.CancelRequested(),
-    events.LimitReached(),
-    events.GraceEnded(),
-    events.NotifyFailed(),
-    events.Exited(0),
-    events.OutputEnded(),
-    events.TreeEnded(),
-    events.KillLimitReached(),
-    events.Lost("reason"),
-]
+SAMPLES = {"reason": "reason", "code": 0}
+
+
+def sample(kind: type) -> events.ActionEvent:
+    """An event of this kind, made with nothing but what it requires."""
+    return kind(**{field.name: SAMPLES[field.name] for field in fields(kind) if field.default is MISSING})
+
+
+EVENTS = [sample(kind) for kind in get_args(events.ActionEvent)]
 
 
 @dataclass(frozen=True)
@@ -42,19 +38,24 @@ def session_edges() -> Iterator[Edge]:
     yield Edge(SessionState.RUNNING.name, "succeeded (ending-only)", SessionState.READY_ENDING.name)
 
 
+AT_THE_START = (events.Started, events.StartFailed, events.NothingToRun)
+
+
 def can_happen(phase: Phase, event: events.ActionEvent) -> bool:
     if phase is Phase.PREPARING:
-        return isinstance(event, (events.Started, events.StartFailed, events.CancelRequested, events.Lost))
+        return isinstance(event, (*AT_THE_START, events.CancelRequested, events.Lost))
     if isinstance(event, events.KillLimitReached):
         return phase is Phase.TERMINATED
-    return not isinstance(event, (events.Started, events.StartFailed))
+    return not isinstance(event, AT_THE_START)
 
 
 def action_edges() -> list[Edge]:
     """Every change of phase that any order of events can lead to, found by trying them all."""
     found: dict[Edge, None] = {}
     for notify_period in (30.0, None):
-        waiting, seen = [ActionMachine(notify_period=notify_period)], set()
+        machine = ActionMachine()
+        machine.set_limits(notify_period=notify_period, time_limit=None)
+        waiting, seen = [machine], set()
         while waiting:
             machine = waiting.pop()
             for event in filter(partial(can_happen, machine.phase), EVENTS):
