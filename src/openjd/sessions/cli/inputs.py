@@ -1,0 +1,217 @@
+"""From the options of ``run`` to a plan: templates, parameters, rules and tasks, read and checked."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Optional, Union
+
+from openjd.model import (
+    EnvironmentTemplate,
+    Job,
+    JobParameterDefinition,
+    JobParameterValues,
+    JobTemplate,
+    Step,
+    create_job,
+    merge_job_parameter_definitions,
+    preprocess_job_parameters,
+)
+from openjd.model.v2023_09 import JobPathParameterDefinition
+
+from openjd.sessions._path_mapping import PathMappingRule
+from openjd.sessions.cli.arguments import RunOptions
+from openjd.sessions.cli.documents import InputError, given_document
+from openjd.sessions.cli.templates import accepted_extensions, read_environment_template, read_job_template
+from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps
+
+_RULES_VERSION = "pathmapping-1.0"
+
+
+def read_plan(options: RunOptions) -> SessionPlan:
+    """Read all that a command names, and plan what it asks for.
+
+    Raises:
+        InputError: If any of it is missing or invalid.
+    """
+    accepted = accepted_extensions(options.extensions)
+    path = Path(options.path)
+    template = read_job_template(path, accepted)
+    environments = [read_environment_template(Path(name), accepted) for name in options.environment]
+    rules = read_path_mapping_rules(options.path_mapping_rules)
+    given = read_job_parameters(options.job_param)
+    try:
+        parameters = job_parameter_values(template, environments, given, Path(os.path.abspath(path)).parent)
+        job = create_job(
+            job_template=template, job_parameter_values=parameters, environment_templates=environments or None
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: the job can't be made: {error}") from error
+    return SessionPlan(
+        job_name=job.name,
+        steps=plan_steps(job, options),
+        environments=(*(each.environment for each in environments), *(job.jobEnvironments or ())),
+        job_parameters=parameters,
+        path_mapping_rules=rules,
+        extensions=_extensions(template, *environments),
+        retain_working_dir=options.preserve,
+    )
+
+
+def _extensions(*templates: Union[JobTemplate, EnvironmentTemplate]) -> frozenset[str]:
+    return frozenset(name for template in templates for name in template.extensions or ())
+
+
+# Job parameters
+
+
+def read_job_parameters(arguments: Iterable[str]) -> dict[str, str]:
+    """Read the arguments of ``--job-param``; of a parameter given more than once, the last value counts."""
+    values: dict[str, str] = {}
+    for argument in arguments:
+        values.update(_job_parameters_of(argument))
+    return values
+
+
+def _job_parameters_of(argument: str) -> Mapping[str, str]:
+    name, equals, value = argument.partition("=")
+    if equals and not argument.startswith("file://") and not argument.lstrip().startswith("{"):
+        return {name: value}
+    document, source = given_document(argument, "--job-param")
+    return _texts(document, source)
+
+
+def job_parameter_values(
+    template: JobTemplate,
+    environments: Sequence[EnvironmentTemplate],
+    given: Mapping[str, str],
+    template_folder: Path,
+) -> JobParameterValues:
+    """Give the value of each job parameter, paths joined, all constraints checked.
+
+    Raises:
+        ValueError: If a value is missing, unknown or not allowed.
+    """
+    definitions = merge_job_parameter_definitions(job_template=template, environment_templates=list(environments))
+    paths = _path_values(definitions, given, template_folder)
+    return preprocess_job_parameters(
+        job_template=template,
+        job_parameter_values={**given, **paths},
+        job_template_dir=template_folder,
+        current_working_dir=Path.cwd(),
+        environment_templates=list(environments),
+    )
+
+
+def _path_values(
+    definitions: Iterable[JobParameterDefinition], given: Mapping[str, str], template_folder: Path
+) -> dict[str, str]:
+    """Join what is relative, before constraints are compared (2023-09 §2.2).
+
+    A given value is joined with the current folder; a default with the template's, which it must not leave. An empty
+    one stays empty.
+    """
+    values = {}
+    for definition in definitions:
+        if not isinstance(definition, JobPathParameterDefinition):
+            continue
+        if definition.name in given:
+            values[definition.name] = _joined(Path.cwd(), given[definition.name])
+        elif definition.default:
+            values[definition.name] = _joined_default(definition.name, definition.default, template_folder)
+    return values
+
+
+def _joined(folder: Path, value: str) -> str:
+    return os.path.normpath(folder / value) if value and not os.path.isabs(value) else value
+
+
+def _joined_default(name: str, default: str, template_folder: Path) -> str:
+    path = _joined(template_folder, default)
+    if os.path.isabs(default) or not Path(path).is_relative_to(template_folder):
+        raise ValueError(
+            f"The default {default!r} of PATH parameter {name} must be relative and within the template's folder."
+        )
+    return path
+
+
+# Path mapping rules
+
+
+def read_path_mapping_rules(argument: Optional[str]) -> tuple[PathMappingRule, ...]:
+    """Read the argument of ``--path-mapping-rules``."""
+    if argument is None:
+        return ()
+    document, source = given_document(argument, "--path-mapping-rules")
+    if not isinstance(document, dict) or document.get("version") != _RULES_VERSION:
+        raise InputError(f"{source}: expected an object with 'version: {_RULES_VERSION}' and 'path_mapping_rules'.")
+    rules = document.get("path_mapping_rules")
+    if not isinstance(rules, list):
+        raise InputError(f"{source}: path_mapping_rules: expected a list of rules.")
+    return tuple(_rule(rule, f"{source}: path_mapping_rules[{index}]") for index, rule in enumerate(rules))
+
+
+def _rule(rule: object, place: str) -> PathMappingRule:
+    if not isinstance(rule, dict):
+        raise InputError(f"{place}: expected an object with source_path_format, source_path and destination_path.")
+    try:
+        return PathMappingRule.from_dict(rule)
+    except ValueError as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+# Steps and tasks
+
+
+def plan_steps(job: Job, options: RunOptions) -> tuple[StepPlan, ...]:
+    """Choose the steps and tasks that a command asks for."""
+    try:
+        steps = select_steps(job, options.step, with_dependencies=options.run_dependencies)
+        tasks = _wanted_tasks(options)
+        if tasks is not None:
+            wanted = _step_of_tasks(steps, options.step)
+            chosen = choose_tasks(wanted, tasks)
+            return tuple(StepPlan(step, chosen if step is wanted else None) for step in steps)
+    except ValueError as error:
+        raise InputError(f"{options.path}: {error}") from error
+    return tuple(_limited(StepPlan(step), options) for step in steps)
+
+
+def _wanted_tasks(options: RunOptions) -> Optional[list[dict[str, str]]]:
+    if options.task_param:
+        values = dict(options.task_param)
+        if len(values) < len(options.task_param):
+            raise InputError("--task-param: each task parameter can have one value only.")
+        return [values]
+    if options.tasks is None:
+        return None
+    document, source = given_document(options.tasks, "--tasks")
+    if not isinstance(document, list):
+        raise InputError(f"{source}: expected a list of tasks, which are objects of parameter names and values.")
+    return [_texts(task, f"{source}: task {number}") for number, task in enumerate(document, start=1)]
+
+
+def _texts(values: object, place: str) -> dict[str, str]:
+    """Give parameter values as texts, which is what the model wants of every type that there is without EXPR."""
+    if not isinstance(values, dict):
+        raise InputError(f"{place}: expected an object of parameter names and values.")
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, (str, int, float)):
+            raise InputError(f"{place}: {name}: expected a name with a text or a number, not {value!r}.")
+    return {name: str(value) for name, value in values.items()}
+
+
+def _step_of_tasks(steps: Sequence[Step], name: Optional[str]) -> Step:
+    if name is not None:
+        return next(step for step in steps if step.name == name)
+    if len(steps) > 1:
+        raise ValueError(f"There are {len(steps)} steps; --step must say which one the tasks are of.")
+    return steps[0]
+
+
+def _limited(plan: StepPlan, options: RunOptions) -> StepPlan:
+    if options.maximum_tasks is None or options.step not in (None, plan.step.name):
+        return plan
+    return StepPlan(plan.step, tuple(islice(plan.tasks(), options.maximum_tasks)))
