@@ -248,7 +248,7 @@ class PrivateDirectory:
 
     def write(self, name: str, data: bytes, executable: bool) -> None:
         """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
-        self._check_replaceable(name)
+        self._make_way_for(name)
         descriptor = os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
         try:
             try:
@@ -266,14 +266,17 @@ class PrivateDirectory:
         with suppress(OSError):
             os.unlink(name, dir_fd=self.descriptor)
 
-    def _check_replaceable(self, name: str) -> None:
+    def _make_way_for(self, name: str) -> None:
         try:
-            mode = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
+            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return
-        if not stat.S_ISREG(mode):
-            kind = "A link" if stat.S_ISLNK(mode) else "A directory" if stat.S_ISDIR(mode) else "A pipe or device"
-            raise OSError(errno.EEXIST, f"{kind} is in its place, and only a regular file is ever replaced")
+        if not stat.S_ISREG(status.st_mode):
+            kind = stat.S_IFMT(status.st_mode)
+            what = {stat.S_IFLNK: "A link", stat.S_IFDIR: "A directory"}.get(kind, "A pipe or device")
+            raise OSError(errno.EEXIST, f"{what} is in its place, and only a regular file is ever replaced")
+        if status.st_size == 0:  # only reserved; to rename over a file makes a file system write to the disk at once
+            os.unlink(name, dir_fd=self.descriptor)
 
     def _give(self, descriptor: int, mode: int) -> None:
         """Set the group, then the mode, whatever the umask is; a group has what its owner has (WD-7, WD-11)."""

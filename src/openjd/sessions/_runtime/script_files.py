@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -101,26 +100,20 @@ class ScriptFiles:
 
     def _name_of(self, file: EmbeddedFileText) -> str:
         if file.name not in self._names:
-            with _failures_of(self._where(file)):
+            try:
                 self._names[file.name] = self._workspace.reserve() if file.filename is None else file.filename
+            except ActionFailed as error:
+                raise ActionFailed(f"{self._where(file)}: {error}") from error
         return self._names[file.name]
 
     def _write_file(self, file: EmbeddedFileText, text: str) -> None:
         text = _with_line_ends(text, file.endOfLine)
-        with _failures_of(self._where(file)):
-            data = _encoded(text)
-            path = self._workspace.write(self._names[file.name], data, executable=bool(file.runnable))
+        try:
+            path = self._workspace.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
+        except ActionFailed as error:
+            raise ActionFailed(f"{self._where(file)}: {error}") from error
         self._log.info(f"Wrote: {file.name} -> {path}", LogContent.FILE_PATH)
         self._log.debug(f"Contents:\n{text}", LogContent.FILE_CONTENTS)
-
-
-@contextmanager
-def _failures_of(where: str) -> Iterator[None]:
-    """Say where it was that something failed."""
-    try:
-        yield
-    except ActionFailed as error:
-        raise ActionFailed(f"{where}: {error}") from error
 
 
 def _encoded(text: str) -> bytes:
@@ -135,6 +128,7 @@ def _encoded(text: str) -> bytes:
 
 def _with_line_ends(text: str, end_of_line: Optional[EndOfLine]) -> str:
     """Line ends of a file: the host's own unless the template says otherwise (FILE-11)."""
-    text = text.replace("\r\n", "\n")
+    if "\r" in text:  # a search for one character is far quicker
+        text = text.replace("\r\n", "\n")
     use_crlf = end_of_line == EndOfLine.CRLF or (end_of_line != EndOfLine.LF and os.linesep == "\r\n")
     return text.replace("\n", "\r\n") if use_crlf else text
