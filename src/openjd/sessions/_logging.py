@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from enum import Flag
+from functools import cache
 from typing import Any, Callable, Optional
 
 LOG = logging.getLogger("openjd.sessions")
@@ -210,7 +211,8 @@ def log_host_information(log: SessionLog) -> None:
         log.info(line, LogContent.HOST_INFO)
 
 
-def _host_information() -> list[str]:
+@cache
+def _host_information() -> tuple[str, ...]:
     from importlib.metadata import PackageNotFoundError, version
     from pathlib import Path
     from platform import platform
@@ -221,11 +223,11 @@ def _host_information() -> list[str]:
         model = version("openjd-model")
     except PackageNotFoundError:
         model = "unknown"
-    return [
+    return (
         f"openjd.model Library Version: {model}",
         f"openjd.sessions Library Version: {__version__}",
         f"Installed at: {Path(__file__).resolve().parents[2]}",
         f"Python Interpreter: {sys.executable}",
         f"Python Version: {sys.version}",
         f"Platform: {platform()}",
-    ]
+    )

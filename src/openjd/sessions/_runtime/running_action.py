@@ -43,7 +43,6 @@ from openjd.sessions._core.output import (
     Broken,
     LogLevel,
     Notice,
-    OutputInterpreter,
     OutputItem,
     Text,
     Update,
@@ -81,6 +80,16 @@ class ActionFuture(Future[ActionStatus]):
         return asyncio.wrap_future(self).__await__()
 
 
+class Interpreter(Protocol):
+    """Who understands what the process prints."""
+
+    def feed(self, block: bytes) -> list[OutputItem]:
+        """Give what a block of output says, in its order."""
+
+    def close(self) -> list[OutputItem]:
+        """Give what is left at the end of the output."""
+
+
 class Audience(Protocol):
     """Who is told of an action, in its Session's outbox."""
 
@@ -115,7 +124,7 @@ class RunningAction:
         self.around = surroundings
         self._machine = ActionMachine()
         self.initial_status = self._machine.status
-        self._interpreter: Optional[OutputInterpreter] = None
+        self._interpreter: Optional[Interpreter] = None
         self._process: Optional[Process] = None
         self._stream: Optional[OutputStream] = None
         self._timers: dict[Deadline, Timer] = {}
@@ -124,7 +133,7 @@ class RunningAction:
     # -- any thread
 
     def configure(
-        self, interpreter: OutputInterpreter, *, notify_period: Optional[float], time_limit: Optional[float]
+        self, interpreter: Interpreter, *, notify_period: Optional[float], time_limit: Optional[float]
     ) -> None:
         """Say how it is read, canceled and limited; before ``start``."""
         self._interpreter = interpreter

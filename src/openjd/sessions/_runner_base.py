@@ -1,0 +1,202 @@
+"""A door kept for existing clients: the base class of a runner of their own (API §16). Nothing of ours uses it."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, Union
+
+from openjd.sessions._core.action_events import CancelRequested, StartFailed
+from openjd.sessions._core.environments import compose_environment
+from openjd.sessions._core.lines import LineAssembler, Lines, Piece
+from openjd.sessions._core.output import OutputItem, Text
+from openjd.sessions._errors import KeeperError, SessionError
+from openjd.sessions._logging import LogContent, SessionLog
+from openjd.sessions._platform.protocol import Command, Keeper
+from openjd.sessions._runtime.delivery import News, Outbox, call_client
+from openjd.sessions._runtime.loop import default_loop
+from openjd.sessions._runtime.process_environment import checked_variables, inherited_variables
+from openjd.sessions._runtime.running_action import RunningAction, Surroundings
+from openjd.sessions._session_user import SessionUser, group_of
+from openjd.sessions._types import ActionState, ActionStatus
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class TerminateCancelMethod:
+    """Cancel by ending the whole process tree at once."""
+
+
+class ScriptRunnerBase(ABC):
+    """Runs one process for a client's own purposes, outside of any Session.
+
+    Args:
+        logger: Where its records go; lines that begin with ``openjd_`` have no meaning here.
+        user: The account to run as; this program's own if not given.
+        os_env_vars: Environment variables on top of this program's own.
+        session_working_directory: The working directory of the Session it belongs to.
+        startup_directory: The directory it runs in, if that is another one.
+        callback: Called with RUNNING on the thread that starts it, and last, on another one, with how it ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        logger: Union[logging.Logger, logging.LoggerAdapter[logging.Logger]],
+        user: Optional[SessionUser] = None,
+        os_env_vars: Optional[Mapping[str, Optional[str]]] = None,
+        session_working_directory: Path,
+        startup_directory: Optional[Path] = None,
+        callback: Optional[Callable[[ActionState], None]] = None,
+    ) -> None:
+        self._print_section_banner = True
+        self._group = group_of(user)
+        self._log = _ClientLog(logger)
+        self._os_env_vars = checked_variables(os_env_vars)
+        self._directory = startup_directory or session_working_directory
+        self._callback = callback
+        self._run_of_process: Optional[_Run] = None
+
+    @abstractmethod
+    def cancel(self, *, time_limit: Optional[timedelta] = None, mark_action_failed: bool = False) -> None:
+        """Cancel what runs; to be written with ``_cancel``."""
+
+    @property
+    def exit_code(self) -> Optional[int]:
+        """Exit code of the process once it has ended."""
+        run = self._run_of_process
+        return run.action.future.result().exit_code if run is not None and run.action.future.done() else None
+
+    def _run(self, args: Sequence[str], time_limit: Optional[timedelta] = None) -> None:
+        """Start the process and return; only once.
+
+        Raises:
+            RuntimeError: It has been called before.
+        """
+        if self._run_of_process is not None:
+            raise SessionError("This runner has run its process already; make a new one for each process.")
+        self._run_of_process = run = _Run(self._log, self._callback)
+        if self._print_section_banner:
+            self._log.subsection("Phase: Running action")
+        environment = compose_environment(inherited_variables(True), self._os_env_vars)
+        open_outbox = run.start(Command(args, str(self._directory), environment), time_limit)
+        open_outbox()
+
+    def _cancel(
+        self, method: TerminateCancelMethod, time_limit: Optional[timedelta] = None, mark_action_failed: bool = False
+    ) -> None:
+        """End the process; nothing happens if none runs.
+
+        Args:
+            method: How; there is only termination.
+            time_limit: At most this long is waited between notifying and terminating; not for termination.
+            mark_action_failed: Have it end FAILED instead of CANCELED.
+        """
+        if not isinstance(method, TerminateCancelMethod):
+            raise TypeError(f"A TerminateCancelMethod is needed to cancel a runner; got {method!r}.")
+        if self._run_of_process is not None:
+            limit = time_limit.total_seconds() if time_limit is not None else None
+            self._run_of_process.action.cancel(CancelRequested(time_limit=limit, mark_failed=mark_action_failed))
+
+
+class _Run:
+    """The one process of a runner."""
+
+    def __init__(self, log: SessionLog, callback: Optional[Callable[[ActionState], None]]) -> None:
+        self._log = log
+        self._callback = callback
+        self._loop = default_loop()
+        self._loop.join(self)
+        self._outbox = Outbox(self._loop.delivery)
+        self._keeper: Optional[Keeper] = None
+        self.action = RunningAction(Surroundings(self._loop, self._outbox, log, self))
+
+    def start(self, command: Command, time_limit: Optional[timedelta]) -> News:
+        """Start the process, tell RUNNING, and give the call that lets further news be told."""
+        open_outbox = self._outbox.shut()
+        limit = time_limit.total_seconds() if time_limit is not None else None
+        self.action.configure(_PlainOutput(), notify_period=None, time_limit=limit)
+        try:
+            self._keeper = self._loop.platform.open_keeper()
+            if self.action.start(self._keeper, command):
+                self._log.info(f"Command started as pid: {self.action.pid}", LogContent.PROCESS_CONTROL)
+                self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
+                self._tell(ActionState.RUNNING)
+        except KeeperError as error:
+            self.action.end_unstarted(StartFailed(str(error)))
+        except BaseException:
+            self.action.abandon()
+            open_outbox()
+            raise
+        return open_outbox
+
+    def status_changed(self, status: ActionStatus, line: str) -> None:
+        """Never called: output has no meaning here."""
+
+    def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
+        """The process is over: give everything back, then tell."""
+        action.is_over = True
+        if self._keeper is not None:
+            self._loop.post(partial(self._keeper.leave, _nothing))
+        self._loop.post(action.close)
+        self._outbox.close()
+        self._loop.part()
+        action.future.set_result(status)
+        self._tell(status.state)
+
+    def _tell(self, state: ActionState) -> None:
+        callback = self._callback
+        error = call_client(lambda: callback(state)) if callback else None
+        if error is not None:
+            content = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
+            self._log.error(f"Exception in action callback: {error}", content)
+
+    def _end_at_exit(self, deadline: float) -> None:
+        """Nothing to do: the keeper ends the process when this program has gone."""
+
+    def _forget(self) -> None:
+        self.action.forget()
+
+
+class _ClientLog(SessionLog):
+    """Logs to a client's logger instead of ``LOG``."""
+
+    def __init__(self, logger: Union[logging.Logger, logging.LoggerAdapter[logging.Logger]]) -> None:
+        self._logger = logger
+        self.level = None
+
+    def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
+        extra = {"openjd_log_content": content} if content is not None else None
+        call_client(lambda: self._logger.log(level, message, extra=extra))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.info(line, LogContent.COMMAND_OUTPUT)
+
+
+class _PlainOutput:
+    """Output that is shown and means nothing else."""
+
+    def __init__(self) -> None:
+        self._assembler = LineAssembler(lambda: 0)
+
+    def feed(self, block: bytes) -> list[OutputItem]:
+        return [_as_text(part) for part in self._assembler.feed(block)]
+
+    def close(self) -> list[OutputItem]:
+        return [_as_text(part) for part in self._assembler.close()]
+
+
+def _as_text(part: Union[Lines, Piece]) -> Text:
+    return Text(part.text if isinstance(part, Lines) else part.text[part.start : part.end])
+
+
+def _nothing() -> None:
+    """Nobody waits for the keeper to leave."""
