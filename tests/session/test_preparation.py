@@ -460,7 +460,7 @@ def test_two_files_of_one_name(stage: Stage) -> None:
 def test_letter_case_tells_files_apart_where_the_file_system_does(stage: Stage) -> None:
     """FILE-6"""
     one = step(files=[file("A", filename="run.sh"), file("B", filename="RUN.SH")])
-    if stage.workspace.ignores_case():
+    if stage.workspace.files.ignores_case():
         assert stage.failure("task", one) == (
             "Task, embedded file 'B': filename 'RUN.SH' is the same file as filename 'run.sh' of embedded file 'A'. "
             "Give each file a name of its own."

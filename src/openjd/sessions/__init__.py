@@ -18,6 +18,7 @@ from openjd.sessions._errors import (
 from openjd.sessions._logging import LOG, LogContent
 from openjd.sessions._path_mapping import PathFormat, PathMappingRule
 from openjd.sessions._runtime.running_action import ActionFuture
+from openjd.sessions._runtime.workspace import sweep
 from openjd.sessions._session import Session
 from openjd.sessions._session_user import PosixSessionUser, SessionUser, WindowsSessionUser
 from openjd.sessions._types import (
@@ -66,6 +67,7 @@ __all__ = [
     "WindowsSessionUser",
     "WorkspaceError",
     "WrapConflictError",
+    "sweep",
     "version",
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,10 +16,11 @@ from openjd.sessions._core.action_events import CancelRequested, StartFailed
 from openjd.sessions._core.environments import compose_environment
 from openjd.sessions._core.lines import LineAssembler, Lines, Piece
 from openjd.sessions._core.output import OutputItem, Text
-from openjd.sessions._errors import KeeperError, SessionError
+from openjd.sessions._errors import ActionFailed, KeeperError, SessionError
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._platform.protocol import Command, Keeper
 from openjd.sessions._runtime.delivery import News, Outbox, call_client
+from openjd.sessions._runtime.files_directory import FilesDirectory
 from openjd.sessions._runtime.loop import default_loop
 from openjd.sessions._runtime.process_environment import checked_variables, inherited_variables
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
@@ -27,6 +29,18 @@ from openjd.sessions._types import ActionState, ActionStatus
 
 if TYPE_CHECKING:
     pass
+
+
+if TYPE_CHECKING:
+    from openjd.model import SymbolTable
+    from openjd.model.v2023_09 import EmbeddedFileText
+
+    from openjd.sessions._embedded_files import EmbeddedFilesScope
+
+_OWNERS = {
+    "STEP": ("Task", "Task", "Task.File"),
+    "ENV": ("Environment", "Environment", "Env.File"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +71,13 @@ class ScriptRunnerBase(ABC):
         callback: Optional[Callable[[ActionState], None]] = None,
     ) -> None:
         self._print_section_banner = True
-        self._group = group_of(user)
+        group_of(user)  # refuses users that are not supported yet
         self._log = _ClientLog(logger)
         self._os_env_vars = checked_variables(os_env_vars)
         self._directory = startup_directory or session_working_directory
         self._callback = callback
         self._run_of_process: Optional[_Run] = None
+        self._failure: Optional[str] = None
 
     @abstractmethod
     def cancel(self, *, time_limit: Optional[timedelta] = None, mark_action_failed: bool = False) -> None:
@@ -82,12 +97,41 @@ class ScriptRunnerBase(ABC):
         """
         if self._run_of_process is not None:
             raise SessionError("This runner has run its process already; make a new one for each process.")
+        if self._failure is not None:
+            return
         self._run_of_process = run = _Run(self._log, self._callback)
         if self._print_section_banner:
             self._log.subsection("Phase: Running action")
         environment = compose_environment(inherited_variables(True), self._os_env_vars)
         open_outbox = run.start(Command(args, str(self._directory), environment), time_limit)
         open_outbox()
+
+    def _materialize_files(
+        self,
+        scope: EmbeddedFilesScope,
+        files: Sequence[EmbeddedFileText],
+        dest_directory: Path,
+        symtab: SymbolTable,
+    ) -> None:
+        """Write embedded files, and add the symbols of their paths to ``symtab``.
+
+        A failure is logged and told as FAILED; ``_run`` does nothing then.
+        """
+        from openjd.sessions._core.scopes import Scope
+        from openjd.sessions._platform.directories import PrivateDirectory
+        from openjd.sessions._runtime.script_files import ScriptFiles, ScriptOwner
+
+        owner = ScriptOwner(*_OWNERS[scope.name])
+        try:
+            with closing(FilesDirectory(PrivateDirectory.open(str(dest_directory), None))) as directory:
+                script_files = ScriptFiles(owner, files, directory, self._log)
+                for symbol, path in script_files.allocate().items():
+                    symtab[symbol] = path
+                script_files.write(Scope(symtab))
+        except (ActionFailed, OSError) as failure:
+            self._failure = str(failure)
+            self._log.error(self._failure, LogContent.EXCEPTION_INFO)
+            tell(self._log, self._callback, ActionState.FAILED)
 
     def _cancel(
         self, method: TerminateCancelMethod, time_limit: Optional[timedelta] = None, mark_action_failed: bool = False
@@ -128,7 +172,7 @@ class _Run:
             if self.action.start(self._keeper, command):
                 self._log.info(f"Command started as pid: {self.action.pid}", LogContent.PROCESS_CONTROL)
                 self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
-                self._tell(ActionState.RUNNING)
+                tell(self._log, self._callback, ActionState.RUNNING)
         except KeeperError as error:
             self.action.end_unstarted(StartFailed(str(error)))
         except BaseException:
@@ -149,20 +193,21 @@ class _Run:
         self._outbox.close()
         self._loop.part()
         action.future.set_result(status)
-        self._tell(status.state)
-
-    def _tell(self, state: ActionState) -> None:
-        callback = self._callback
-        error = call_client(lambda: callback(state)) if callback else None
-        if error is not None:
-            content = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
-            self._log.error(f"Exception in action callback: {error}", content)
+        tell(self._log, self._callback, status.state)
 
     def _end_at_exit(self, deadline: float) -> None:
         """Nothing to do: the keeper ends the process when this program has gone."""
 
     def _forget(self) -> None:
         self.action.forget()
+
+
+def tell(log: SessionLog, callback: Optional[Callable[[ActionState], None]], state: ActionState) -> None:
+    """Make a call of a runner's client."""
+    error = call_client(lambda: callback(state)) if callback else None
+    if error is not None:
+        content = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
+        log.error(f"Exception in action callback: {error}", content)
 
 
 class _ClientLog(SessionLog):

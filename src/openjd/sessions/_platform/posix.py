@@ -177,12 +177,21 @@ class PosixKeeper:
     def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
         self._count += 1
         self._process = PosixProcess(self, b"%d" % self._count, command, observer)
-        if command.environment != self._environment:
-            self._environment = dict(command.environment)
-            self.send(b"environment", *(os.fsencode(f"{name}={value}") for name, value in self._environment.items()))
-        argv = [os.fsencode(argument) for argument in command.argv]
+        try:
+            argv = [os.fsencode(argument) for argument in command.argv]
+            self._send_environment(command.environment)
+        except UnicodeEncodeError as error:
+            reason = f"{error.object!r} cannot be written in this system's encoding, {error.encoding}"
+            observer.not_started(f"Program {command.argv[0]!r} could not be started: {reason}.")
+            return self._process
         self.send(b"start", self._process.number, os.fsencode(command.directory), *argv)
         return self._process
+
+    def _send_environment(self, environment: Mapping[str, str]) -> None:
+        """Send the variables of processes from now on, if they have changed."""
+        if environment != self._environment:
+            self.send(b"environment", *(os.fsencode(f"{name}={value}") for name, value in environment.items()))
+            self._environment = dict(environment)
 
     def leave(self, when_gone: Callable[[], None]) -> None:
         self._when_gone = when_gone

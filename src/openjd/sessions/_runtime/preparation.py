@@ -85,7 +85,7 @@ class Preparation:
         """The ``onRun`` of a step with the parameters of one task."""
         self._discard_finished()
         owner = ScriptOwner(f"Step {step_name!r}" if step_name else "Task", "Task", "Task.File")
-        files = ScriptFiles(owner, script.embeddedFiles, self._workspace, self._log)
+        files = ScriptFiles(owner, script.embeddedFiles, self._workspace.files, self._log)
         self._finished.append(files)
         self._log_parameters(parameters)
         scope = self._make_scope(rules, step_name, resolved_symtab)
@@ -149,7 +149,7 @@ class Preparation:
     def _files_of(self, environment: Environment) -> ScriptFiles:
         owner = ScriptOwner(f"Environment {environment.name!r}", "Environment", "Env.File")
         files = environment.script.embeddedFiles if environment.script else None
-        return ScriptFiles(owner, files, self._workspace, self._log)
+        return ScriptFiles(owner, files, self._workspace.files, self._log)
 
     def _discard_finished(self) -> None:
         """Remove what earlier actions alone could use, so that files do not pile up."""

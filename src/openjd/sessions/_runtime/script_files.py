@@ -13,7 +13,7 @@ from openjd.model.v2023_09 import EmbeddedFileText, EndOfLine
 from openjd.sessions._core.scopes import Scope
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
-from openjd.sessions._runtime.workspace import Workspace
+from openjd.sessions._runtime.files_directory import FilesDirectory
 
 _NOT_A_BASE_NAME = re.compile(r"|\.\.?|.*[/\\\0].*|[A-Za-z]:.*", re.DOTALL)
 
@@ -34,11 +34,15 @@ class ScriptFiles:
     """The embedded files of one script; their paths stay the same for the life of this object (FILE-8)."""
 
     def __init__(
-        self, owner: ScriptOwner, files: Optional[Sequence[EmbeddedFileText]], workspace: Workspace, log: SessionLog
+        self,
+        owner: ScriptOwner,
+        files: Optional[Sequence[EmbeddedFileText]],
+        directory: FilesDirectory,
+        log: SessionLog,
     ) -> None:
         self.owner = owner
         self._files = files or ()
-        self._workspace = workspace
+        self._directory = directory
         self._log = log
         self._names: dict[str, str] = {}
 
@@ -55,7 +59,7 @@ class ScriptFiles:
         symbols: dict[str, object] = {}
         for file in self._files:
             symbol = f"{self.owner.file_symbol}.{file.name}"
-            path = self._workspace.path_of(self._name_of(file))
+            path = self._directory.path_of(self._name_of(file))
             self._log.info(f"Mapping: {symbol} -> {path}", LogContent.FILE_PATH | LogContent.PARAMETER_INFO)
             symbols[symbol] = path
         return symbols
@@ -76,7 +80,7 @@ class ScriptFiles:
         """Remove the files with random names, which nothing can refer to any more."""
         for file in self._files:
             if file.filename is None and file.name in self._names:
-                self._workspace.remove(self._names[file.name])
+                self._directory.remove(self._names[file.name])
 
     def _where(self, file: EmbeddedFileText) -> str:
         return f"{self.owner.title}, embedded file {file.name!r}"
@@ -92,7 +96,7 @@ class ScriptFiles:
                     "without directory, drive or NUL."
                 )
             other = owners.setdefault(file.filename.casefold(), file)
-            if other is not file and (other.filename == file.filename or self._workspace.ignores_case()):
+            if other is not file and (other.filename == file.filename or self._directory.ignores_case()):
                 raise ActionFailed(
                     f"{self._where(file)}: filename {file.filename!r} is the same file as filename "
                     f"{other.filename!r} of embedded file {other.name!r}. Give each file a name of its own."
@@ -101,7 +105,7 @@ class ScriptFiles:
     def _name_of(self, file: EmbeddedFileText) -> str:
         if file.name not in self._names:
             try:
-                self._names[file.name] = self._workspace.reserve() if file.filename is None else file.filename
+                self._names[file.name] = self._directory.reserve() if file.filename is None else file.filename
             except ActionFailed as error:
                 raise ActionFailed(f"{self._where(file)}: {error}") from error
         return self._names[file.name]
@@ -109,7 +113,7 @@ class ScriptFiles:
     def _write_file(self, file: EmbeddedFileText, text: str) -> None:
         text = _with_line_ends(text, file.endOfLine)
         try:
-            path = self._workspace.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
+            path = self._directory.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
         except ActionFailed as error:
             raise ActionFailed(f"{self._where(file)}: {error}") from error
         self._log.info(f"Wrote: {file.name} -> {path}", LogContent.FILE_PATH)

@@ -11,23 +11,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
-from openjd.sessions._errors import ActionFailed, WorkspaceError
+from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._runtime.files_directory import FilesDirectory, unwritable
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.directories import OwnerMark, PrivateDirectory, Root
 
 
 class Workspace:
-    """A working directory with its files directory.
-
-    The files directory is held open from its creation, and never reached through a path that a job could have
-    replaced by a link (FILE-5).
-    """
+    """A working directory with its files directory."""
 
     def __init__(self, root: Root, mark: OwnerMark, files: PrivateDirectory) -> None:
         self._path = os.path.join(root.path, mark.name)
         self._mark = mark
-        self._files = files
+        self.files = FilesDirectory(files)
         self._rules_name: Optional[str] = None
         self._rules_document: Optional[str] = None
         self.directory = Path(self._path)
@@ -73,37 +70,6 @@ class Workspace:
         finally:
             working.close()
 
-    def path_of(self, name: str) -> str:
-        """The path of a file of the files directory."""
-        return os.path.join(self._files.path, name)
-
-    def ignores_case(self) -> bool:
-        """Whether two names that differ in letter case only are one file here."""
-        return os.path.exists(os.path.join(self._path, self.files_directory.name.upper()))
-
-    def reserve(self) -> str:
-        """The name of a new, empty file in the files directory."""
-        try:
-            return self._files.reserve()
-        except OSError as error:
-            raise _unwritable("A file", self._files.path, error) from error
-
-    def write(self, name: str, data: bytes, *, executable: bool = False) -> Path:
-        """Put a file into the files directory, in place of a regular file of that name (WD-11, WD-13).
-
-        Raises:
-            ActionFailed: It cannot be written; what was there before is still there.
-        """
-        try:
-            self._files.write(name, data, executable)
-        except OSError as error:
-            raise _unwritable(repr(name), self._files.path, error) from error
-        return self.files_directory / name
-
-    def remove(self, name: str) -> None:
-        """Remove a file from the files directory, if it is there."""
-        self._files.remove(name)
-
     def write_rules(self, document: str) -> Path:
         """The path mapping file, written when it is new, has changed or has been deleted (PM-15).
 
@@ -116,11 +82,11 @@ class Workspace:
         path = os.path.join(self._path, name)
         if document != self._rules_document or not os.path.lexists(path):
             try:
-                opened = directories.PrivateDirectory.open(self._path, self._files.group)
+                opened = directories.PrivateDirectory.open(self._path, self.files.group)
                 with closing(opened) as directory:
                     directory.write(name, document.encode("utf-8"), executable=False)
             except OSError as error:
-                raise _unwritable("The path mapping file", self._path, error) from error
+                raise unwritable("The path mapping file", self._path, error) from error
             self._rules_name, self._rules_document = name, document
         return Path(path)
 
@@ -129,7 +95,7 @@ class Workspace:
 
         The owner mark stays, unlocked, beside what could not be deleted.
         """
-        self._files.close()
+        self.files.close()
         rest = self._delete_directories()
         if rest:
             self._mark.close()
@@ -139,7 +105,7 @@ class Workspace:
 
     def _delete_directories(self) -> list[tuple[str, str]]:
         try:
-            os.rmdir(self._files.path)
+            os.rmdir(self.files.path)
             os.rmdir(self._path)
             return []
         except OSError:
@@ -149,12 +115,12 @@ class Workspace:
 
     def release(self) -> None:
         """Leave everything where it is, as nobody's property."""
-        self._files.close()
+        self.files.close()
         self._mark.remove()
 
     def close(self) -> None:
         """Close the descriptors and touch nothing else: for a forked child, whose parent owns the rest."""
-        self._files.close()
+        self.files.close()
         self._mark.close()
 
 
@@ -188,7 +154,3 @@ def _sticky_warning(path: str) -> str:
         f"Sticky bit is not set on {path}. This may pose a risk when running work on this host as users may modify or "
         "delete files in this directory which do not belong to them."
     )
-
-
-def _unwritable(what: str, where: str, error: OSError) -> ActionFailed:
-    return ActionFailed(f"{what} cannot be written in {where!r}: {error.strerror}.")

@@ -1,0 +1,66 @@
+"""The directory of embedded files: held open, and never reached through a path that a job could have replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openjd.sessions._errors import ActionFailed
+
+if TYPE_CHECKING:
+    from openjd.sessions._platform.directories import PrivateDirectory
+
+
+class FilesDirectory:
+    """Files that the library writes for an action (rules FILE-3, FILE-5, WD-11, WD-13)."""
+
+    def __init__(self, directory: PrivateDirectory) -> None:
+        self._directory = directory
+        self.path = directory.path
+        self.group = directory.group
+
+    def path_of(self, name: str) -> str:
+        """The path of a file."""
+        return os.path.join(self.path, name)
+
+    def ignores_case(self) -> bool:
+        """Whether two names that differ in letter case only are one file here."""
+        parent, name = os.path.split(self.path)
+        return os.path.exists(os.path.join(parent, name.swapcase()))
+
+    def reserve(self) -> str:
+        """The name of a new, empty file.
+
+        Raises:
+            ActionFailed: None can be made.
+        """
+        try:
+            return self._directory.reserve()
+        except OSError as error:
+            raise unwritable("A file", self.path, error) from error
+
+    def write(self, name: str, data: bytes, *, executable: bool = False) -> Path:
+        """Put a file in place of a regular file of that name, if there is one.
+
+        Raises:
+            ActionFailed: It cannot be written; what was there before is still there.
+        """
+        try:
+            self._directory.write(name, data, executable)
+        except OSError as error:
+            raise unwritable(repr(name), self.path, error) from error
+        return Path(self.path, name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        self._directory.remove(name)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._directory.close()
+
+
+def unwritable(what: str, where: str, error: OSError) -> ActionFailed:
+    """The failure of an action whose files can't be written."""
+    return ActionFailed(f"{what} cannot be written in {where!r}: {error.strerror}.")
