@@ -1,0 +1,49 @@
+"""Stages for Sessions with real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openjd.sessions import LOG
+from support.stage import Gate, Journal, OpenStage, Stage
+
+
+@pytest.fixture
+def open_stage(tmp_path: Path) -> Iterator[OpenStage]:
+    """Opens stages, given what a Session is to be made with, and closes them at the end."""
+    stages: list[Stage] = []
+
+    def open_one(**options: Any) -> Stage:
+        stages.append(Stage(tmp_path, **options))
+        return stages[-1]
+
+    yield open_one
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def stage(open_stage: OpenStage) -> Stage:
+    """A Session without anything special."""
+    return open_stage()
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    """What is logged, by whomever."""
+    made = Journal()
+    LOG.addHandler(made)
+    yield made
+    LOG.removeHandler(made)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """What a shell script can wait for."""
+    made = Gate(tmp_path / "gate")
+    yield made
+    made.close()
