@@ -67,6 +67,9 @@ class _RedactingFilter(logging.Filter):
             if not self._sessions:
                 LOG.removeFilter(self)
 
+    def renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
     def filter(self, record: logging.LogRecord) -> bool:
         for redact in self._redactors_for(record):
             _redact_record(record, redact)
@@ -81,6 +84,11 @@ class _RedactingFilter(logging.Filter):
 
 
 _FILTER = _RedactingFilter()
+
+
+def renew_locks() -> None:
+    """This is a forked child: whoever held a lock is not here to release it."""
+    _FILTER.renew_lock()
 
 
 def _redact_record(record: logging.LogRecord, redact: Redact) -> None:

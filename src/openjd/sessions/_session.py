@@ -72,6 +72,8 @@ class Session:
         ValueError, TypeError: An argument has a wrong value.
     """
 
+    _actions: Optional[SessionActions] = None  # until the constructor has succeeded
+
     def __init__(
         self,
         *,
@@ -87,7 +89,6 @@ class Session:
         revision_extensions: Optional[RevisionExtensions] = None,
         inherit_env: Inherit = True,
     ) -> None:
-        self._actions: Optional[SessionActions] = None
         check_platform()
         self._session_id = session_id
         self._job_parameters = as_parameter_values(job_parameter_values)

@@ -111,18 +111,22 @@ class _Launcher:
         if hasattr(os, "pidfd_open"):
             self._channel.send(b"host", descriptor=os.pidfd_open(os.getpid()))
 
-    def ask(self, *fields: bytes) -> tuple[list[bytes], list[int]]:
+    def ask(self, *fields: bytes) -> list[bytes]:
         """Send a frame, if any, and give the answer. Raises OSError if there is none."""
         if fields:
             self._channel.send(*fields)
         deadline = time.monotonic() + ANSWER_LIMIT
         while _is_readable(self._channel.fileno(), deadline):
-            is_open, frames, descriptors = self._channel.receive()
+            is_open, frames = self._channel.receive()
             if frames:
-                return frames[0], descriptors
+                return frames[0]
             if not is_open:
                 raise ConnectionError("it ended")
         raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
+
+    def take_descriptor(self) -> int:
+        """The descriptor that came with the last answer."""
+        return self._channel.descriptors.pop(0)
 
     def close(self) -> None:
         self._channel.close()
@@ -137,7 +141,7 @@ def _is_readable(descriptor: int, deadline: float) -> bool:
 def _greet(connection: socket.socket, program: bytes) -> None:
     """Wait for the interpreter's greeting, which tells its version, and send it the program."""
     connection.settimeout(ANSWER_LIMIT)
-    greeting = connection.recv(8)
+    greeting = connection.recv(8, socket.MSG_WAITALL)
     version = tuple(int(part) for part in (greeting[:4], greeting[4:]) if part)
     if version < _OLDEST_PYTHON:
         raise ValueError(f"version {'.'.join(map(str, version))}" if version else "it ended at once")
@@ -219,15 +223,15 @@ class PosixKeeper:
             self._channel.flush()
             self._watch()
         try:
-            is_open, frames, descriptors = self._channel.receive()
-        except ValueError:
-            is_open, frames, descriptors = False, [], []
+            is_open, frames = self._channel.receive()
+        except ValueError:  # not a frame of ours
+            is_open, frames = False, []
         for fields in frames:
-            self._tell(fields, descriptors)
+            self._tell(fields)
         if not is_open:
             self._lose()
 
-    def _tell(self, fields: list[bytes], descriptors: list[int]) -> None:
+    def _tell(self, fields: list[bytes]) -> None:
         """Tell the observer what the keeper says of the process."""
         kind, number, values = fields[0], fields[1], fields[2:]
         process = self._process
@@ -235,7 +239,7 @@ class PosixKeeper:
             return
         observer = process.observer
         if kind == b"started":
-            output = descriptors.pop(0)
+            output = self._channel.descriptors.pop(0)
             os.set_blocking(output, False)
             observer.started(int(values[0]), output)
         elif kind == b"failed":
@@ -273,26 +277,24 @@ class PosixPlatform:
     def open_keeper(self) -> PosixKeeper:
         with self._lock:
             try:
-                answer, descriptors = self._ask_for_keeper()
+                launcher, answer = self._ask_for_keeper()
             except OSError as error:
                 raise KeeperError(f"The launcher of this program's processes failed: {error}") from error
-        if not descriptors:
-            raise KeeperError(f"No keeper could be started for this Session's processes: {_text(answer[1])}")
-        channel = Channel(socket.socket(fileno=descriptors[0]), _LONGEST_ANSWER)
+            if answer[0] != b"keeper":
+                raise KeeperError(f"No keeper could be started for this Session's processes: {_text(answer[1])}")
+            channel = Channel(socket.socket(fileno=launcher.take_descriptor()), _LONGEST_ANSWER)
         return PosixKeeper(channel, self._watcher, self)
 
-    def _ask_for_keeper(self) -> tuple[list[bytes], list[int]]:
-        """Ask the launcher; one that has gone since it last answered is replaced once."""
-        for launcher in (self._launcher, None):
-            if launcher is None:
-                self._launcher = launcher = _Launcher.start()
-                return launcher.ask(b"keeper")
+    def _ask_for_keeper(self) -> tuple[_Launcher, list[bytes]]:
+        """Ask the launcher; one that has gone since it last answered is replaced."""
+        if self._launcher is not None:
             try:
-                return launcher.ask(b"keeper")
+                return self._launcher, self._launcher.ask(b"keeper")
             except OSError:
-                launcher.close()
-                self._launcher = None
-        raise AssertionError("unreachable")
+                self._launcher.close()
+        self._launcher = None
+        self._launcher = _Launcher.start()
+        return self._launcher, self._launcher.ask(b"keeper")
 
     def forget(self) -> None:
         if self._launcher is not None:

@@ -22,6 +22,7 @@ BUSY_LIMIT = 0.1
 
 _DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
+_SHOWN_PATH = 4096
 
 
 class NotFound(OSError):
@@ -76,7 +77,9 @@ def why_not_started(name: bytes, directory: bytes, error: OSError) -> str:
     """Say why ``spawn`` failed, for a person (rule ACT-9)."""
     program = name.decode("utf-8", "backslashreplace")
     if isinstance(error, NotFound):
-        return f"Program '{program}' was not found in the PATH searched: {error.strerror}"
+        path = error.strerror or ""
+        shown = path if len(path) <= _SHOWN_PATH else f"{path[:_SHOWN_PATH]}..."
+        return f"Program '{program}' was not found in the PATH searched: {shown}"
     if not os.path.isdir(directory):
         return f"Program '{program}' could not be started: the working directory has gone."
     reason = os.strerror(error.errno or 0)

@@ -81,9 +81,9 @@ class Resident:
         if self.channel.fileno() not in ready:
             return True
         self.channel.flush()
-        is_open, frames, descriptors = self.channel.receive()
+        is_open, frames = self.channel.receive()
         for fields in frames:
-            self.serve(fields, descriptors)
+            self.serve(fields)
         return is_open
 
     def _wait(self) -> set[int]:
@@ -98,7 +98,7 @@ class Resident:
             os.read(self._wake, 512)
         return ready
 
-    def serve(self, fields: list[bytes], descriptors: list[int]) -> None:
+    def serve(self, fields: list[bytes]) -> None:
         """Do what one frame asks for."""
         raise NotImplementedError
 
@@ -139,9 +139,9 @@ class Launcher(Resident):
         self._keepers: set[int] = set()
         channel.send(b"ready", b"%d" % os.getpid())
 
-    def serve(self, fields: list[bytes], descriptors: list[int]) -> None:
+    def serve(self, fields: list[bytes]) -> None:
         if fields[0] == b"host":
-            self.host = descriptors[0]
+            self.host = self.channel.descriptors.pop(0)
         elif fields[0] == b"keeper":
             self._fork_keeper()
 
@@ -195,7 +195,7 @@ class Keeper(Resident):
         self._writer: Optional[int] = None
         self._writer_deadline = 0.0
 
-    def serve(self, fields: list[bytes], _: list[int]) -> None:
+    def serve(self, fields: list[bytes]) -> None:
         kind, arguments = fields[0], fields[1:]
         action = self._action
         if kind == b"environment":

@@ -15,6 +15,8 @@ from typing import Optional
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of the longest frame to a keeper: the variables of an action cross in one."""
 
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
+
 
 def encode_frame(*fields: bytes) -> bytes:
     """The bytes of one frame."""
@@ -49,6 +51,8 @@ class Channel:
 
     def __init__(self, connection: socket.socket, limit: int = MAX_FRAME) -> None:
         self.connection = connection
+        self.descriptors: list[int] = []
+        """Descriptors that have come along and were not taken yet; each comes no later than its frame."""
         connection.setblocking(False)
         self._frames = FrameBuffer(limit)
         self._unsent: list[tuple[bytes, Optional[int]]] = []
@@ -87,28 +91,30 @@ class Channel:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
         return self.connection.sendmsg([data], [rights])
 
-    def receive(self) -> tuple[bool, list[list[bytes]], list[int]]:
-        """Give whether the peer is still there, the frames that are complete, and descriptors that came along."""
+    def receive(self) -> tuple[bool, list[list[bytes]]]:
+        """Give whether the peer is still there, and the frames that are complete; keep descriptors that came along."""
         try:
-            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64))
+            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64), _CLOSE_ON_EXEC)
         except BlockingIOError:
-            return True, [], []
+            return True, []
         except OSError:
-            return False, [], []
-        descriptors = [
+            return False, []
+        received = [
             int.from_bytes(rights[at : at + 4], sys.byteorder)
             for level, kind, rights in ancillary
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
             for at in range(0, len(rights) - 3, 4)
         ]
-        for descriptor in descriptors:
+        for descriptor in received:
             os.set_inheritable(descriptor, False)
-        return bool(data), self._frames.feed(data), descriptors
+        self.descriptors += received
+        return bool(data), self._frames.feed(data)
 
     def close(self) -> None:
-        """Close this end, and the descriptors that were never sent."""
-        for _, descriptor in self._unsent:
-            if descriptor is not None:
-                os.close(descriptor)
+        """Close this end, and the descriptors that were never sent or taken."""
+        unsent = [descriptor for _, descriptor in self._unsent if descriptor is not None]
+        for descriptor in unsent + self.descriptors:
+            os.close(descriptor)
         self._unsent.clear()
+        self.descriptors.clear()
         self.connection.close()

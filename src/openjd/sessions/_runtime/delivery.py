@@ -87,8 +87,8 @@ class Delivery:
         self.watch_for_blocking()
 
     def _start_thread(self) -> None:
-        self._thread_count += 1
         threading.Thread(target=self._run, name="openjd.sessions delivery", daemon=True).start()
+        self._thread_count += 1
 
     def _run(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
-from openjd.sessions._logging import LOG, LogContent
+from openjd.sessions._logging import LOG, LogContent, renew_locks
 from openjd.sessions._platform import make_platform
 from openjd.sessions._runtime.delivery import Delivery
 
@@ -70,7 +70,9 @@ class Loop:
         self._timers: list[Timer] = []
         self._order = itertools.count()
         self._selector: Optional[selectors.BaseSelector] = None
-        self._bell = self._bell_pull = -1
+        self._bell, self._bell_pull = os.pipe()  # kept while the threads are stopped: ``post`` may come at any time
+        for end in (self._bell, self._bell_pull):
+            os.set_blocking(end, False)
         atexit.register(self._end_users)
 
     # -- who uses it; any thread
@@ -93,9 +95,6 @@ class Loop:
         if self._selector is not None:  # it has not stopped since the last user parted, and now it won't
             return
         self._selector = selectors.DefaultSelector()
-        self._bell, self._bell_pull = os.pipe()
-        for end in (self._bell, self._bell_pull):
-            os.set_blocking(end, False)
         self.watch(self._bell, self._answer_bell)
         self.delivery.start()
         threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True).start()
@@ -106,8 +105,6 @@ class Loop:
                 return self._selector is not None
             self._selector.close()
             self._selector = None
-            os.close(self._bell)
-            os.close(self._bell_pull)
             self._timers.clear()
             self.delivery.stop()
             return False
@@ -119,7 +116,7 @@ class Loop:
         self._mailbox.append(call)
         try:
             os.write(self._bell_pull, b"!")
-        except OSError:  # the bell rings already, or the loop has stopped and looks when it starts
+        except BlockingIOError:  # it rings already
             return
 
     def watch(self, descriptor: int, on_ready: Call, *, is_writer: bool = False, is_data: bool = False) -> None:
@@ -153,7 +150,7 @@ class Loop:
 
     def _run(self) -> None:
         while self._is_used():
-            self._guarded(self._turn)
+            self.guarded(self._turn)
 
     def _turn(self) -> None:
         selector = self._selector
@@ -165,7 +162,7 @@ class Loop:
         for key, _ in ready:
             on_ready, is_data = key.data
             if is_data:
-                self._guarded(on_ready)
+                self.guarded(on_ready)
                 if time.monotonic() - began > FAIRNESS:
                     self._serve_control(selector.select(0))
                     began = time.monotonic()
@@ -173,15 +170,15 @@ class Loop:
     def _serve_control(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         """Mailbox, due deadlines, and all that is ready but data."""
         while self._mailbox:
-            self._guarded(self._mailbox.popleft())
+            self.guarded(self._mailbox.popleft())
         while self._timers and self._timers[0].at <= time.monotonic():
             call = heapq.heappop(self._timers).call
             if call is not None:
-                self._guarded(call)
+                self.guarded(call)
         for key, _ in ready:
             on_ready, is_data = key.data
             if not is_data:
-                self._guarded(on_ready)
+                self.guarded(on_ready)
 
     def _patience(self) -> Optional[float]:
         while self._timers and self._timers[0].call is None:
@@ -196,12 +193,14 @@ class Loop:
         except BlockingIOError:
             return
 
-    def _guarded(self, call: Call) -> None:
-        """A bug of ours must not stop the loop, which everybody depends on."""
+    def guarded(self, call: Call, on_bug: Optional[Call] = None) -> None:
+        """Make a call; a bug of ours must not stop the loop, which everybody depends on."""
         try:
             call()
         except Exception as error:
             self.delivery.schedule(partial(_log_bug, error))
+            if on_bug is not None:
+                on_bug()
 
     # -- the end of the process, and forks of it
 
@@ -216,9 +215,9 @@ class Loop:
         for user in list(self._users):
             user._forget()
         self.platform.forget()
+        os.close(self._bell)
+        os.close(self._bell_pull)
         if self._selector is not None:
-            os.close(self._bell)
-            os.close(self._bell_pull)
             self._selector.close()
 
 
@@ -246,7 +245,9 @@ def default_loop() -> Loop:
 
 
 def _forget_default_loop() -> None:
+    """This is a forked child: whoever held a lock is not here to release it."""
     global _default_loop, _default_lock
+    renew_locks()
     _default_lock = threading.Lock()
     forgotten, _default_loop = _default_loop, None
     if forgotten is not None:

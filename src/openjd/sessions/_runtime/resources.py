@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested
 from openjd.sessions._core.redaction import Redactor
-from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._errors import SessionError, WorkspaceError
 from openjd.sessions._logging import LOG, LogContent, SessionLog, log_host_information
 from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, LoopUser, default_loop
@@ -58,20 +58,30 @@ class SessionResources:
             KeeperError: It could not be made.
         """
         if self._keeper is None or self._keeper.is_lost:
-            self._keeper = default_loop().platform.open_keeper()
+            self._keeper = self._connected_loop.platform.open_keeper()
         return self._keeper
+
+    @property
+    def _connected_loop(self) -> Loop:
+        if self._loop is None:
+            raise SessionError("This Session has no action yet.")
+        return self._loop
 
     def terminate(self) -> None:
         """End the running action at once; does not wait."""
         if self.action is not None:
             self.action.cancel(CancelRequested(at_once=True))
 
-    def give_back(self) -> list[tuple[Path, str]]:
-        """End processes, delete the directory unless it is retained; gives what could not be deleted, and why."""
+    def give_back(self, limit: float = LEAVE_LIMIT) -> list[tuple[Path, str]]:
+        """End processes, delete the directory unless it is retained; gives what could not be deleted, and why.
+
+        Args:
+            limit: Seconds in which what is left of the processes has to be gone.
+        """
         if self._loop is not None and self._keeper is not None:
             gone = threading.Event()
             self._loop.post(partial(self._keeper.leave, gone.set))
-            gone.wait(LEAVE_LIMIT)
+            gone.wait(limit)
         for action in list(self._actions):
             if self._loop is not None:
                 self._loop.post(action.close)
@@ -105,6 +115,7 @@ class SessionResources:
         self.workspace.close()
         for action in list(self._actions):
             action.forget()
+        self.action = None
 
 
 def open_resources(

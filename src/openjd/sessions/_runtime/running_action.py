@@ -38,7 +38,7 @@ from openjd.sessions._core.action_events import (
     TreeEnded,
 )
 from openjd.sessions._core.environments import VariableChanges
-from openjd.sessions._core.lifecycle import ActionMachine
+from openjd.sessions._core.lifecycle import ActionMachine, Phase
 from openjd.sessions._core.output import (
     Broken,
     LogLevel,
@@ -194,6 +194,8 @@ class RunningAction:
         self._handle(TreeEnded())
 
     def lost(self, reason: str) -> None:
+        if self._machine.phase is Phase.ENDED:
+            return
         self._put(partial(self.around.log.error, reason, _FAILURE))
         self._handle(Lost(reason))
         self._answered.set()
@@ -201,6 +203,9 @@ class RunningAction:
     # -- what it prints (OutputListener)
 
     def take(self, block: bytes) -> None:
+        self.around.loop.guarded(partial(self._take, block), self._end_by_bug)
+
+    def _take(self, block: bytes) -> None:
         if self._interpreter is not None:
             for item in self._interpreter.feed(block):
                 self._take_item(item)
@@ -260,6 +265,16 @@ class RunningAction:
             self.lost(f"The keeper of this Session's processes did not answer within {START_LIMIT:g} seconds.")
 
     def _handle(self, event: ActionEvent) -> None:
+        self.around.loop.guarded(partial(self._handle_event, event), self._end_by_bug)
+
+    def _end_by_bug(self) -> None:
+        """The action can't go on as it should: end it, and say why."""
+        if self._process is not None:
+            self._process.terminate()
+        for effect in self._machine.handle(Lost("Internal error of openjd.sessions; see the log."), time.monotonic()):
+            self._perform(effect)
+
+    def _handle_event(self, event: ActionEvent) -> None:
         for effect in self._machine.handle(event, time.monotonic()):
             self._perform(effect)
 

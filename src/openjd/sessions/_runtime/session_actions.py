@@ -26,7 +26,7 @@ from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime.delivery import News, call_client
-from openjd.sessions._runtime.resources import SessionResources
+from openjd.sessions._runtime.resources import LEAVE_LIMIT, SessionResources
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
 
@@ -252,7 +252,8 @@ class SessionActions:
         directory = self._resources.workspace.directory
         if not self._resources.retains_directory:
             self._log.info(f"Deleting working directory: {directory}", LogContent.FILE_PATH)
-        for path, reason in self._resources.give_back():
+        limit = LEAVE_LIMIT if deadline is None else max(0.0, deadline - time.monotonic())
+        for path, reason in self._resources.give_back(limit):
             self._log.warning(f"Could not delete {path}: {reason}", LogContent.FILE_PATH | LogContent.EXCEPTION_INFO)
         self._resources.disconnect()
 
@@ -260,6 +261,7 @@ class SessionActions:
         self.cleanup(deadline)
 
     def _forget(self) -> None:
+        self.lock = threading.Lock()
         self.lifecycle.cleanup()
         self._resources.forget()
 

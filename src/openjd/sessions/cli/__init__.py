@@ -25,10 +25,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     output, complaints = Output(sys.stdout), Output(sys.stderr)
+    status = _run_command(options, output, complaints)
+    if output.error is not None and not isinstance(output.error, BrokenPipeError):
+        complaints.write(f"ERROR: standard output: {output.error.strerror}.\n")
+        return status or INVALID
+    return status
+
+
+def _run_command(options: Options, output: Output, complaints: Output) -> int:
     try:
-        if isinstance(options, CheckOptions):
-            return _check(options, output)
-        return run(options, output, complaints)
+        return _check(options, output) if isinstance(options, CheckOptions) else run(options, output, complaints)
     except (InputError, OSError) as error:
         _complain(str(error), options, output, complaints)
         return INVALID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -199,7 +200,9 @@ def _texts(values: object, place: str) -> dict[str, str]:
         raise InputError(f"{place}: expected an object of parameter names and values.")
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, (str, int, float)):
-            raise InputError(f"{place}: {name}: expected a name with a text or a number, not {value!r}.")
+            raise InputError(
+                f"{place}: {name}: expected a name with a text or a number, not {json.dumps(value, default=str)}."
+            )
     return {name: str(value) for name, value in values.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Callable, TextIO
+from typing import Callable, Optional, TextIO
 
 
 class Output:
@@ -14,8 +14,9 @@ class Output:
 
     def __init__(self, stream: TextIO) -> None:
         self.when_lost: Callable[[], None] = lambda: None
+        self.error: Optional[OSError] = None
+        """Why nothing is written any more."""
         self._stream = stream
-        self._is_lost = False
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
@@ -25,13 +26,13 @@ class Output:
 
     def write(self, text: str) -> None:
         """Write a text, at once."""
-        if self._is_lost:
+        if self.error is not None:
             return
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:
-            self._is_lost = True
+        except OSError as error:
+            self.error = error
             self._forget()
             self.when_lost()
 

@@ -23,7 +23,6 @@ from openjd.sessions.jobs.events import SessionResult
 SUCCEEDED, FAILED, MISUSED, INVALID, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """The exit statuses; the grammar of the command line gives 2."""
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _STANDARD_ERROR = 2
 
 
@@ -74,7 +73,7 @@ def _display(options: RunOptions, output: Output) -> Display:
             from openjd.sessions.cli.terminal import TerminalDisplay
 
             console = Console()
-            if not console.is_dumb_terminal:
+            if console.encoding.startswith("utf") and not console.is_dumb_terminal:
                 return TerminalDisplay(
                     output, console, timestamp_format=options.timestamp_format, verbose=options.verbose
                 )
@@ -95,7 +94,7 @@ def _log_shown_by(display: Display, options: RunOptions) -> Iterator[None]:
 
 @contextmanager
 def _signals_reach(interruption: Interruption) -> Iterator[None]:
-    """Let the first signal cancel and the second terminate; one that our parent ignores stays ignored (``nohup``)."""
+    """Let the first signal cancel and the second one terminate."""
     seen: list[int] = []
 
     def handle(number: int, _: object) -> None:
@@ -110,15 +109,19 @@ def _signals_reach(interruption: Interruption) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main one may set handlers
         yield
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    caught = [number for number in _SIGNALS if before[number] is not signal.SIG_IGN]
-    for number in caught:
-        signal.signal(number, handle)
+    before = {number: signal.signal(number, handle) for number in _signals()}
     try:
         yield
     finally:
-        for number in caught:
-            signal.signal(number, before[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else run by nohup
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _note(text: str) -> None:

@@ -38,12 +38,13 @@ class TerminalDisplay(LineDisplay):
         super().report(event)
         if isinstance(event, StepStarted):
             self._step, self._task_count, self._tasks_ended = event.step_name, event.task_count, 0
-        elif isinstance(event, ActionStarted):
-            self._progress, self._status = None, ""
         elif isinstance(event, ActionUpdated):
             self._progress, self._status = event.status.progress, event.status.status_message or ""
+        elif isinstance(event, ActionStarted):
+            self._progress, self._status = None, ""
         elif isinstance(event, TaskEnded):
             self._tasks_ended += 1
+            self._progress, self._status = None, ""
         elif isinstance(event, SessionEnded):
             self._step = ""
         self._progress_line = self._render_progress() if self._step else ""
