@@ -106,7 +106,10 @@ def choose_tasks(step: Step, wanted: Iterable[Mapping[str, str]]) -> tuple[TaskP
     chosen = []
     for number, values in enumerate(wanted, start=1):
         if values.keys() != definitions.keys():
-            raise ValueError(f"{_task(step, number)} needs values for {_names(definitions)}, not {_names(values)}.")
+            raise ValueError(
+                f"{_task(step, number)}: the step's parameters are {_names(definitions)}; "
+                f"values were given for {_names(values)}."
+            )
         task = {
             name: ParameterValue(type=ParameterValueType(definitions[name].type), value=value)
             for name, value in values.items()
@@ -124,4 +127,4 @@ def _task(step: Step, number: int) -> str:
 
 
 def _names(values: Mapping[str, object]) -> str:
-    return ", ".join(values) if values else "no parameters"
+    return ", ".join(values) if values else "none"

@@ -1,0 +1,124 @@
+"""Plans: steps in the order of their dependencies, tasks, and that plans can be pickled (DESIGN §6, Whole jobs)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+
+import pytest
+from openjd.model import Job, ParameterValue, ParameterValueType
+
+from openjd.sessions import PathMappingRule
+from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps
+from support.jobs import environment, exactly, job, step
+
+DIAMOND = [step("last", after=["left", "right"]), step("left", after=["first"]), step("right"), step("first")]
+FRAMES = step("Render", ranges={"Frame": ("INT", "1-3"), "Camera": ("STRING", ["left", "right"])})
+
+
+def names(made: Job, only: object = None, **options: bool) -> list[str]:
+    assert only is None or isinstance(only, str)
+    return [each.name for each in select_steps(made, only, **options)]
+
+
+def test_steps_come_after_those_they_depend_on() -> None:
+    assert names(job(*DIAMOND)) == ["first", "left", "right", "last"]
+
+
+@pytest.mark.parametrize(
+    ("only", "with_dependencies", "expected"),
+    [
+        ("last", False, ["last"]),
+        ("last", True, ["first", "left", "right", "last"]),
+        ("left", True, ["first", "left"]),
+        ("right", True, ["right"]),
+    ],
+)
+def test_one_step_with_or_without_all_it_depends_on(only: str, with_dependencies: bool, expected: list[str]) -> None:
+    assert names(job(*DIAMOND), only, with_dependencies=with_dependencies) == expected
+
+
+def test_unknown_step_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=exactly("The job has no step 'd'. Its steps are: 'a', 'b c'.")):
+        select_steps(job(step("a"), step("b c")), "d")
+
+
+def values(plan: StepPlan) -> list[str]:
+    return [" ".join(str(parameter.value) for parameter in task.values()) for task in plan.tasks()]
+
+
+def test_tasks_are_those_of_the_parameter_space() -> None:
+    plan = StepPlan(job(FRAMES).steps[0])
+    assert values(plan) == ["1 left", "1 right", "2 left", "2 right", "3 left", "3 right"]
+    assert values(plan) == values(plan)
+    assert plan.task_count == 6
+
+
+def test_a_step_without_parameter_space_has_one_task() -> None:
+    plan = StepPlan(job(step("a")).steps[0])
+    assert (list(plan.tasks()), plan.task_count) == ([{}], 1)
+
+
+def test_chosen_tasks_are_run_in_their_order_and_as_often_as_chosen() -> None:
+    made = job(FRAMES).steps[0]
+    wanted = [{"Camera": "right", "Frame": "3"}, {"Frame": "1", "Camera": "left"}, {"Camera": "right", "Frame": "3"}]
+    plan = StepPlan(made, choose_tasks(made, wanted))
+    assert plan.task_count == 3
+    assert list(plan.tasks())[1] == {
+        "Frame": ParameterValue(type=ParameterValueType.INT, value="1"),
+        "Camera": ParameterValue(type=ParameterValueType.STRING, value="left"),
+    }
+    assert [task["Frame"].value for task in plan.tasks()] == ["3", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (
+            [{"Frame": "1"}],
+            "Task 1 of step 'Render': the step's parameters are Frame, Camera; values were given for Frame.",
+        ),
+        ([{}], "Task 1 of step 'Render': the step's parameters are Frame, Camera; values were given for none."),
+        (
+            [{"Frame": "1", "Camera": "left", "X": "1"}],
+            "Task 1 of step 'Render': the step's parameters are Frame, Camera; values were given for Frame, Camera, X.",
+        ),
+        (
+            [{"Frame": "1", "Camera": "left"}, {"Frame": "4", "Camera": "left"}],
+            "Task 2 of step 'Render': Parameter Frame of type INT value 4 is not in the parameter space range.",
+        ),
+        (
+            [{"Frame": "one", "Camera": "left"}],
+            "Task 1 of step 'Render': Parameter Frame of type INT value one is not in the parameter space range.",
+        ),
+        (
+            [{"Frame": "1", "Camera": "top"}],
+            "Task 1 of step 'Render': Parameter Camera of type STRING value top is not in the parameter space range.",
+        ),
+    ],
+)
+def test_tasks_that_the_step_does_not_have(wanted: Sequence[Mapping[str, str]], reason: str) -> None:
+    with pytest.raises(ValueError, match=exactly(reason)):
+        choose_tasks(job(FRAMES).steps[0], wanted)
+
+
+def test_a_step_without_parameters_has_no_task_with_values() -> None:
+    reason = "Task 1 of step 'a': the step's parameters are none; values were given for X."
+    with pytest.raises(ValueError, match=exactly(reason)):
+        choose_tasks(job(step("a")).steps[0], [{"X": "1"}])
+
+
+def test_plans_can_be_pickled() -> None:
+    made = job(FRAMES, step("b", environments=[environment("inner")]), environments=[environment("outer")])
+    rule = {"source_path_format": "POSIX", "source_path": "/a", "destination_path": "/b"}
+    plan = SessionPlan(
+        job_name=made.name,
+        steps=tuple(StepPlan(each) for each in made.steps),
+        environments=tuple(made.jobEnvironments or ()),
+        job_parameters={"X": ParameterValue(type=ParameterValueType.STRING, value="x")},
+        path_mapping_rules=(PathMappingRule.from_dict(rule),),
+        extensions=frozenset({"REDACTED_ENV_VARS"}),
+    )
+    copy = pickle.loads(pickle.dumps(plan))
+    assert copy == plan
+    assert [values(each) for each in copy.steps] == [values(each) for each in plan.steps]

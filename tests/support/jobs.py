@@ -1,0 +1,69 @@
+"""Small job templates, and the jobs that are made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from openjd.model import Job, create_job, decode_job_template
+
+from support import child
+
+Template = dict[str, Any]
+
+
+def action(*argv: str, **fields: object) -> Template:
+    return {"command": argv[0], "args": list(argv[1:]), **fields}
+
+
+def echo(*words: str) -> Template:
+    return action("echo", *words)
+
+
+def run_child(name: str, *arguments: str, **fields: object) -> Template:
+    """An action that runs one of the child programs."""
+    return action(*child(name, *arguments), **fields)
+
+
+def environment(name: str, enter: Optional[Template] = None, leave: Optional[Template] = None) -> Template:
+    """An environment that prints ``+NAME`` and ``/NAME``, unless it is told otherwise."""
+    actions = {"onEnter": enter or echo(f"+{name}"), "onExit": leave or echo(f"/{name}")}
+    return {"name": name, "script": {"actions": actions}}
+
+
+def step(
+    name: str,
+    run: Optional[Template] = None,
+    *,
+    after: Sequence[str] = (),
+    environments: Sequence[Template] = (),
+    ranges: Optional[Mapping[str, tuple[str, object]]] = None,
+) -> Template:
+    """A step that prints its name, unless it is told otherwise; ``ranges``: type and range of its task parameters."""
+    made: Template = {"name": name, "script": {"actions": {"onRun": run or echo(name)}}}
+    if after:
+        made["dependencies"] = [{"dependsOn": other} for other in after]
+    if environments:
+        made["stepEnvironments"] = list(environments)
+    if ranges:
+        definitions = [{"name": key, "type": kind, "range": values} for key, (kind, values) in ranges.items()]
+        made["parameterSpace"] = {"taskParameterDefinitions": definitions}
+    return made
+
+
+def template(*steps: Template, environments: Sequence[Template] = (), **fields: object) -> Template:
+    made: Template = {"specificationVersion": "jobtemplate-2023-09", "name": "Test", "steps": list(steps), **fields}
+    if environments:
+        made["jobEnvironments"] = list(environments)
+    return made
+
+
+def job(*steps: Template, environments: Sequence[Template] = ()) -> Job:
+    decoded = decode_job_template(template=template(*steps, environments=environments))
+    return create_job(job_template=decoded, job_parameter_values={})
+
+
+def exactly(text: str) -> str:
+    """A pattern for ``pytest.raises`` that nothing but this text matches."""
+    return f"^{re.escape(text)}$"
