@@ -5,30 +5,29 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested
-from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer, Variables, compose_environment
+from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer
 from openjd.sessions._core.parameters import as_parameter_values
-from openjd.sessions._errors import SessionError
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions._platform import check_platform
 from openjd.sessions._runtime.environment_context import EnvironmentContext
 from openjd.sessions._runtime.process_environment import (
     Inherit,
+    ProcessVariables,
     checked_inherit,
     checked_variables,
-    inherited_variables,
 )
 from openjd.sessions._runtime.resources import open_resources
-from openjd.sessions._runtime.running_action import ActionFuture
-from openjd.sessions._runtime.session_actions import Plan, SessionActions, as_subprocess
+from openjd.sessions._runtime.session_actions import SessionActions
+from openjd.sessions._runtime.session_view import SessionView
+from openjd.sessions._runtime.starters import Starters, Task, as_subprocess
 from openjd.sessions._session_user import SessionUser, group_of
-from openjd.sessions._types import ActionStatus, EnvironmentIdentifier, Parameters, SessionCallbackType, SessionState
+from openjd.sessions._types import EnvironmentIdentifier, Parameters, SessionCallbackType, SessionState
 
 _BASE_REVISION = "2023-09"
 
@@ -40,11 +39,8 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import Environment as EnvironmentModel
     from openjd.model.v2023_09 import StepScript as StepScriptModel
 
-    from openjd.sessions._core.actions import ResolvedAction
-    from openjd.sessions._runtime.preparation import Preparation
 
-
-class Session:
+class Session(SessionView):
     """Runs the actions of one job, one at a time, in a working directory of its own (How Jobs Are Run, Sessions).
 
     A starter (``enter_environment``, ``exit_environment``, ``run_task``, ``run_subprocess``) returns when the process
@@ -66,13 +62,10 @@ class Session:
             match one of the patterns (``fnmatch``).
 
     Raises:
-        RuntimeError: The working directory cannot be made (``WorkspaceError``), or the user's kind is not this
-            system's.
+        RuntimeError: The working directory cannot be made (``WorkspaceError``).
         NotImplementedError: This system, or another user than the program's own, is not supported yet.
         ValueError, TypeError: An argument has a wrong value.
     """
-
-    _actions: Optional[SessionActions] = None  # until the constructor has succeeded
 
     def __init__(
         self,
@@ -91,22 +84,19 @@ class Session:
     ) -> None:
         check_platform()
         self._session_id = session_id
-        self._job_parameters = as_parameter_values(job_parameter_values)
-        self._job_name = job_name
+        job_parameters = as_parameter_values(job_parameter_values)
         self._path_mapping_rules = _sorted_rules(path_mapping_rules)
-        self._os_env_vars = checked_variables(os_env_vars)
-        self._inherit_env = checked_inherit(inherit_env)
         self._extensions = sorted(revision_extensions.extensions) if revision_extensions is not None else []
+        inherit, of_session = checked_inherit(inherit_env), checked_variables(os_env_vars)
         self._resources = open_resources(
             session_id, session_root_directory, group_of(user), retains_directory=retain_working_dir
         )
-        self._preparation: Optional[Preparation] = None
-        self._actions = SessionActions(
-            session_id,
-            self._resources,
-            callback,
-            redacted_env_enabled=_has_redacted_env(revision_extensions),
+        own = {"OPENJD_SESSION_WORKING_DIR": str(self.working_directory)}
+        self._variables = ProcessVariables(inherit, of_session, own)
+        self._optional_actions = SessionActions(
+            session_id, self._resources, callback, redacted_env_enabled=_has_redacted_env(revision_extensions)
         )
+        self._start = Starters(self._optional_actions, self._resources, job_parameters, job_name)
 
     def __enter__(self) -> Session:
         return self
@@ -117,49 +107,10 @@ class Session:
         self.cleanup()
 
     def __del__(self) -> None:
-        if self._actions is not None and self.state is not SessionState.ENDED:
+        if self.state is not SessionState.ENDED:
             text = f"Session {self._session_id!r} was dropped without cleanup()"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self._resources.drop()
-
-    # -- what it is
-
-    @property
-    def state(self) -> SessionState:
-        """What can be done now; never CANCELING (rule LC-5)."""
-        return self._running.lifecycle.state if self._actions is not None else SessionState.ENDED
-
-    @property
-    def action_status(self) -> Optional[ActionStatus]:
-        """Status of the running or the last action; ``None`` before the first."""
-        return self._running.status
-
-    @property
-    def working_directory(self) -> Path:
-        """The working directory of all actions."""
-        return self._resources.workspace.directory
-
-    @property
-    def files_directory(self) -> Path:
-        """The directory of embedded files, in the working directory."""
-        return self._resources.workspace.files_directory
-
-    @property
-    def environments_entered(self) -> tuple[EnvironmentIdentifier, ...]:
-        """Identifiers of the entered environments, outermost first, also of those whose entering failed."""
-        return self._running.stack.identifiers
-
-    @property
-    def future(self) -> ActionFuture:
-        """The future of the running or the last action: its result is the final status; it can be awaited.
-
-        Raises:
-            RuntimeError: There has been no action yet.
-        """
-        action = self._running.current
-        if action is None:
-            raise SessionError("There has been no action in this Session yet.")
-        return action.future
 
     def get_enabled_extensions(self) -> list[str]:
         """Names of the extensions given as ``revision_extensions`` (rule EXT-1)."""
@@ -201,14 +152,7 @@ class Session:
             step_name=step_name,
             resolved_symtab=resolved_symtab,
         )
-        variables = self._call_variables(os_env_vars)
-        action = self._running.begin_entering("enter_environment()", entered)
-        plan = Plan(
-            banner=f"Entering Environment: {environment.name}",
-            prepare=lambda: self._prepare_entering(entered),
-            variables=lambda: variables(self._running.stack.variables()),
-        )
-        open_outbox = self._running.run(action, plan)
+        open_outbox = self._start.enter(entered, self._rules, self._variables.with_call(os_env_vars))
         open_outbox()
         return entered.identifier
 
@@ -232,18 +176,13 @@ class Session:
             RuntimeError: The Session is neither READY nor READY_ENDING, or this is not the innermost environment.
             ValueError: A variable's name or value is impossible.
         """
-        variables = self._call_variables(os_env_vars)
-        action, entered, layers = self._running.begin_exiting(
-            "exit_environment()", identifier, keep_session_running=keep_session_running
+        open_outbox = self._start.exit(
+            identifier,
+            self._rules,
+            self._variables.with_call(os_env_vars),
+            keep_session_running=keep_session_running,
+            resolved_symtab=resolved_symtab,
         )
-        if resolved_symtab is not None:
-            entered = replace(entered, resolved_symtab=resolved_symtab)
-        plan = Plan(
-            banner=f"Exiting Environment: {entered.environment.name}",
-            prepare=lambda: self._preparations.exit(entered, self._rules),
-            variables=lambda: variables(layers),
-        )
-        open_outbox = self._running.run(action, plan)
         open_outbox()
 
     def run_task(
@@ -271,14 +210,9 @@ class Session:
             ValueError, TypeError: A parameter is given twice or is none, or a variable is impossible.
         """
         parameters = as_parameter_values(task_parameter_values)
-        variables = self._call_variables(os_env_vars)
-        action = self._running.begin("run_task()")
-        plan = Plan(
-            banner="Running Task" if log_task_banner else None,
-            prepare=lambda: self._preparations.task(step_script, parameters, self._rules, step_name, resolved_symtab),
-            variables=lambda: variables(self._running.stack.variables()),
-        )
-        open_outbox = self._running.run(action, plan)
+        task = Task(step_script, parameters, step_name, resolved_symtab, has_banner=log_task_banner)
+        variables = self._variables.with_call(os_env_vars)
+        open_outbox = self._start.run_task(task, self._rules, variables, sees_environments=True)
         open_outbox()
 
     def _run_task_without_session_env(
@@ -291,14 +225,9 @@ class Session:
     ) -> None:
         """``run_task`` without the variables of the entered environments; for existing worker programs (API §16)."""
         parameters = as_parameter_values(task_parameter_values)
-        variables = self._call_variables(os_env_vars)
-        action = self._running.begin("_run_task_without_session_env()")
-        plan = Plan(
-            banner="Running Task" if log_task_banner else None,
-            prepare=lambda: self._preparations.task(step_script, parameters, self._rules, None, None),
-            variables=lambda: variables([]),
-        )
-        open_outbox = self._running.run(action, plan)
+        task = Task(step_script, parameters, step_name=None, resolved_symtab=None, has_banner=log_task_banner)
+        variables = self._variables.with_call(os_env_vars)
+        open_outbox = self._start.run_task(task, self._rules, variables, sees_environments=False)
         open_outbox()
 
     def run_subprocess(
@@ -325,15 +254,12 @@ class Session:
             RuntimeError: The Session is not READY.
             ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
         """
-        resolved = as_subprocess(command, args, timeout)
-        variables = self._call_variables(os_env_vars)
-        action = self._running.begin("run_subprocess()")
-        plan = Plan(
+        open_outbox = self._start.run_subprocess(
+            as_subprocess(command, args, timeout),
+            self._variables.with_call(os_env_vars),
             banner=log_banner_message,
-            prepare=lambda: self._prepare_subprocess(resolved),
-            variables=lambda: variables(self._running.stack.variables() if use_session_env_vars else []),
+            sees_environments=use_session_env_vars,
         )
-        open_outbox = self._running.run(action, plan)
         open_outbox()
 
     # -- influencing it
@@ -351,23 +277,7 @@ class Session:
             RuntimeError: No action is running.
         """
         limit = time_limit.total_seconds() if time_limit is not None else None
-        self._running.cancel(CancelRequested(time_limit=limit, mark_failed=mark_action_failed))
-
-    def wait(self, timeout: Optional[float] = None) -> Optional[ActionStatus]:
-        """Wait until the running action has ended and its final call has been made.
-
-        Callable from a callback, too.
-
-        Args:
-            timeout: Seconds to wait at most.
-
-        Returns:
-            The final status of the running or the last action; ``None`` before the first.
-
-        Raises:
-            TimeoutError: The action has not ended in time; nothing else has changed.
-        """
-        return self._running.wait(timeout)
+        self._actions.cancel(CancelRequested(time_limit=limit, mark_failed=mark_action_failed))
 
     def environment(
         self,
@@ -383,13 +293,7 @@ class Session:
 
         Also as ``async with``. On leaving, also by an exception, what still runs is canceled and waited for first.
 
-        Args:
-            environment: As for ``enter_environment``, like the arguments that follow.
-            identifier: What to call it.
-            os_env_vars: Environment variables for entering and exiting.
-            step_name: Name of the step whose environment it is.
-            resolved_symtab: Symbols resolved at the job's creation (needs EXPR).
-            keep_session_running: As for ``exit_environment``.
+        The arguments are those of ``enter_environment`` and ``exit_environment``.
 
         Raises:
             ActionError: Entering did not succeed; or exiting did not, and the block did not raise.
@@ -414,7 +318,7 @@ class Session:
         Raises:
             RuntimeError: An action is running, or the Session has ended.
         """
-        self._running.check_idle("extend_path_mapping_rules()")
+        self._actions.check_idle("extend_path_mapping_rules()")
         self._path_mapping_rules = _sorted_rules([*self._rules, *additional])
 
     def add_redaction(self, value: str) -> None:
@@ -432,51 +336,11 @@ class Session:
 
         Runs no ``onExit``: exit all environments first. Idempotent; callable from a callback.
         """
-        self._running.cleanup()
-
-    # -- how
-
-    @property
-    def _running(self) -> SessionActions:
-        if self._actions is None:
-            raise SessionError("This Session could not be constructed.")
-        return self._actions
+        self._actions.cleanup()
 
     @property
     def _rules(self) -> Sequence[PathMappingRule]:
         return self._path_mapping_rules or ()
-
-    @property
-    def _preparations(self) -> Preparation:
-        if self._preparation is None:
-            from openjd.sessions._runtime.preparation import Preparation
-
-            self._preparation = Preparation(
-                self._resources.workspace, self._resources.log, self._job_parameters, self._job_name
-            )
-        return self._preparation
-
-    def _prepare_entering(self, entered: EnteredEnvironment) -> Optional[ResolvedAction]:
-        layer, resolved = self._preparations.enter(
-            entered.identifier, entered.environment, self._rules, entered.step_name, entered.resolved_symtab
-        )
-        with self._running.lock:
-            self._running.stack.replace_layer(entered.identifier, layer)
-        return resolved
-
-    def _prepare_subprocess(self, resolved: ResolvedAction) -> ResolvedAction:
-        self._resources.log.subsection("Phase: Setup")
-        return resolved
-
-    def _call_variables(
-        self, os_env_vars: Optional[Mapping[str, str]]
-    ) -> Callable[[Iterable[Variables]], dict[str, str]]:
-        """Composes the environment of a call's process, given the layers of the environments (ENV-18)."""
-        own = {"OPENJD_SESSION_WORKING_DIR": str(self.working_directory)}
-        of_call = checked_variables(os_env_vars)
-        return lambda layers: compose_environment(
-            inherited_variables(self._inherit_env), self._os_env_vars, own, of_call, *layers
-        )
 
 
 def _sorted_rules(rules: Optional[Iterable[PathMappingRule]]) -> Optional[list[PathMappingRule]]:

@@ -131,6 +131,12 @@ def call_client(call: News) -> Optional[BaseException]:
     return None
 
 
+def raise_interrupt(error: Optional[BaseException]) -> None:
+    """Pass on what is meant for the thread and not for who made the call: Ctrl-C, or an exit."""
+    if error is not None and not isinstance(error, Exception):
+        raise error
+
+
 @dataclass(frozen=True)
 class _Item:
     news: News
@@ -150,8 +156,9 @@ class Outbox:
         self._items: deque[_Item] = deque()
         self._size = 0
         self._is_scheduled = False
-        self._shut_by: Optional[int] = None
+        self._is_shut = False
         self._shut_count = 0
+        self._starter: Optional[int] = None
         self._deliverer: Optional[int] = None
         delivery.count_outbox(1)
 
@@ -169,8 +176,8 @@ class Outbox:
 
     @property
     def is_delivered_here(self) -> bool:
-        """Whether this thread is the one that delivers, so that it must not wait for a delivery."""
-        return threading.get_ident() in (self._deliverer, self._shut_by)
+        """Whether this thread delivers, or starts an action, so that it must not wait for a delivery."""
+        return threading.get_ident() in (self._deliverer, self._starter)
 
     def put(self, news: News, size: int = 0) -> None:
         """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
@@ -178,7 +185,7 @@ class Outbox:
             self._items.append(_Item(news, size))
             self._size += size
             self._changed.notify_all()
-            is_new = self._shut_by is None and not self._is_scheduled
+            is_new = not self._is_shut and not self._is_scheduled
             self._is_scheduled = self._is_scheduled or is_new
         if is_new:
             self._delivery.schedule(self._take_turn)
@@ -190,15 +197,20 @@ class Outbox:
         That call makes no system call and does not give up the interpreter.
         """
         with self._changed:
-            self._shut_by = threading.get_ident()
+            self._is_shut = True
             self._shut_count += 1
-            return partial(self._delivery.schedule, partial(self._open, self._shut_count))
+            self._starter = threading.get_ident()
+            return partial(self._end_start, partial(self._open, self._shut_count))
+
+    def _end_start(self, opening: News) -> None:
+        self._starter = None
+        self._delivery.schedule(opening)
 
     def _open(self, count: int) -> None:
         with self._changed:
             if count != self._shut_count:  # another action is being started already
                 return
-            self._shut_by = None
+            self._is_shut = False
             self._changed.notify_all()
             if self._is_scheduled or self._deliverer is not None or not self._items:
                 return
@@ -230,7 +242,7 @@ class Outbox:
         with self._changed:
             if self._deliverer != me:  # a starter in its RUNNING call has taken over
                 return None
-            if self._items and self._shut_by is None:
+            if self._items and not self._is_shut:
                 return self._items.popleft()
             self._deliverer = None
             self._is_scheduled = False
@@ -246,6 +258,9 @@ class Outbox:
 
     def _deliver(self, item: _Item) -> None:
         run_guarded(item.news)
+        self._note_delivery(item)
+
+    def _note_delivery(self, item: _Item) -> None:
         with self._changed:
             self._size -= item.size
             if self._on_room is None or self._size > self._delivery.text_limit // 2:
@@ -253,31 +268,38 @@ class Outbox:
             on_room, self._on_room = self._on_room, None
         on_room()
 
-    def deliver_here(self, is_done: Callable[[], bool], timeout: Optional[float] = None) -> bool:
+    def deliver_here(self, is_done: Callable[[], bool], timeout: Optional[float] = None) -> None:
         """Deliver on this thread, which is in the midst of a delivery or of a start, until something is done.
 
-        Gives False if it is not after ``timeout`` seconds.
+        Args:
+            is_done: Tells when.
+            timeout: Seconds after which it stops all the same.
         """
         me = threading.get_ident()
         with self._changed:
             outer = self._deliverer
             self._deliverer = me
             self._is_scheduled = True
-            if self._shut_by == me:
-                self._shut_by = None
-        deadline = None if timeout is None else time.monotonic() + timeout
+            if self._starter == me:
+                self._is_shut = False
+        try:
+            self._deliver_until(is_done, None if timeout is None else time.monotonic() + timeout)
+        finally:
+            if outer != me:
+                self._give_back()
+
+    def _deliver_until(self, is_done: Callable[[], bool], deadline: Optional[float]) -> None:
         while not is_done():
             item = self._wait_for_item(deadline)
             if item is None:
-                break
-            self._deliver(item)
-        if outer != me:
-            self._give_back()
-        return is_done()
+                return
+            error = call_client(item.news)
+            self._note_delivery(item)
+            raise_interrupt(error)
 
     def _wait_for_item(self, deadline: Optional[float]) -> Optional[_Item]:
         with self._changed:
-            while not self._items or self._shut_by is not None:
+            while not self._items or self._is_shut:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None
@@ -288,5 +310,5 @@ class Outbox:
         with self._changed:
             self._deliverer = None
             self._is_scheduled = bool(self._items)
-        if self._items:
+        if self._is_scheduled:
             self._delivery.schedule(self._take_turn)

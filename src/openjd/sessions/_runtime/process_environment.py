@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Optional, Union
+
+from openjd.sessions._core.environments import Variables, compose_environment
 
 Inherit = Union[bool, Iterable[str]]
 """All of this program's variables (True), none (False), or those whose names match one of the patterns."""
@@ -41,3 +44,21 @@ def checked_variables(variables: Optional[Mapping[str, Optional[str]]]) -> dict[
         if value is not None and "\0" in value:
             raise ValueError(f"os_env_vars: the value of {name!r} contains a NUL character.")
     return dict(variables or {})
+
+
+@dataclass(frozen=True)
+class ProcessVariables:
+    """The variables of a Session's processes below those of its environments, lowest first (ENV-18, 1 to 4)."""
+
+    inherit: Union[bool, tuple[str, ...]]
+    of_session: Variables
+    own: Variables
+    of_call: Variables = field(default_factory=dict)
+
+    def with_call(self, os_env_vars: Optional[Mapping[str, Optional[str]]]) -> ProcessVariables:
+        """Those of one call. Raises ValueError as ``checked_variables`` does."""
+        return replace(self, of_call=checked_variables(os_env_vars))
+
+    def with_layers(self, layers: Iterable[Variables]) -> dict[str, str]:
+        """The environment of a process, given the layers of the entered environments."""
+        return compose_environment(inherited_variables(self.inherit), self.of_session, self.own, self.of_call, *layers)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
-from openjd.sessions._core.actions import CancelMethod, ResolvedAction
+from openjd.sessions._core.actions import ResolvedAction
 from openjd.sessions._core.environments import EnteredEnvironment, EnvironmentStack, Variables
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
@@ -25,7 +25,7 @@ from openjd.sessions._core.redaction import MASK
 from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent
 from openjd.sessions._platform.protocol import Command
-from openjd.sessions._runtime.delivery import News, call_client
+from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt
 from openjd.sessions._runtime.resources import LEAVE_LIMIT, SessionResources
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
@@ -173,9 +173,7 @@ class SessionActions:
     def _announce_running(self, action: RunningAction) -> None:
         self._log.info(f"Command started as pid: {action.pid}", _CONTROL)
         self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
-        error = self._tell(ActionStatus(state=ActionState.RUNNING))
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        raise_interrupt(self._tell(ActionStatus(state=ActionState.RUNNING)))
 
     # -- announcing (Audience); in the outbox's turn
 
@@ -189,6 +187,7 @@ class SessionActions:
             )
             line = f"{line} -- ERROR: {error}"
         self._log.info(line, LogContent.COMMAND_OUTPUT)
+        raise_interrupt(error)
 
     def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
         with self.lock:
@@ -197,8 +196,9 @@ class SessionActions:
                 self.stack.apply_changes(action.entering, action.changes)
             self.status = status
         action.is_over = True
-        self._tell(status)
+        error = self._tell(status)
         action.future.set_result(status)
+        raise_interrupt(error)
 
     def _tell(self, status: ActionStatus) -> Optional[BaseException]:
         """Make the first or the final call of an action; gives what came out of it."""
@@ -297,19 +297,3 @@ def _shown(argv: Sequence[str]) -> str:
     line = shlex.join(argv)
     before, directive, secret = line.partition(_SECRET_DIRECTIVE)
     return f"{before}{directive} {MASK}" if secret else line
-
-
-def as_subprocess(command: str, args: Optional[Sequence[str]], timeout: Optional[int]) -> ResolvedAction:
-    """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
-
-    Raises:
-        ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
-    """
-    argv = (command, *(args or ()))
-    if not command.strip():
-        raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
-    if any("\0" in argument for argument in argv):
-        raise ValueError("run_subprocess: command and args can't contain NUL characters.")
-    if timeout is not None and timeout < 1:
-        raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
-    return ResolvedAction(argv=argv, timeout=timeout, cancel_method=CancelMethod(notify_period=None))

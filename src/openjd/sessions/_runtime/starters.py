@@ -1,0 +1,150 @@
+"""From the call of a client to an action that is accepted, prepared and started.
+
+Every method gives the call that lets the action's news be delivered: the last thing the client's starter does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Optional
+
+from openjd.sessions._core.actions import CancelMethod, ResolvedAction
+from openjd.sessions._core.environments import EnteredEnvironment
+from openjd.sessions._path_mapping import PathMappingRule
+from openjd.sessions._runtime.delivery import News
+from openjd.sessions._runtime.process_environment import ProcessVariables
+from openjd.sessions._runtime.resources import SessionResources
+from openjd.sessions._runtime.session_actions import Plan, SessionActions
+
+if TYPE_CHECKING:
+    from openjd.model import ParameterValue
+    from openjd.model.v2023_09 import StepScript
+
+    from openjd.sessions._runtime.preparation import Preparation
+
+Rules = Sequence[PathMappingRule]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a step."""
+
+    script: StepScript
+    parameters: Mapping[str, ParameterValue]
+    step_name: Optional[str]
+    resolved_symtab: Optional[object]
+    has_banner: bool
+
+
+class Starters:
+    """Starts the actions of one Session."""
+
+    def __init__(
+        self,
+        actions: SessionActions,
+        resources: SessionResources,
+        job_parameters: Mapping[str, ParameterValue],
+        job_name: Optional[str],
+    ) -> None:
+        self._actions = actions
+        self._resources = resources
+        self._job_parameters = job_parameters
+        self._job_name = job_name
+        self._preparation: Optional[Preparation] = None
+
+    def enter(self, entered: EnteredEnvironment, rules: Rules, variables: ProcessVariables) -> News:
+        """Enter an environment."""
+        action = self._actions.begin_entering("enter_environment()", entered)
+        plan = Plan(
+            banner=f"Entering Environment: {entered.environment.name}",
+            prepare=lambda: self._prepare_entering(entered, rules),
+            variables=lambda: variables.with_layers(self._actions.stack.variables()),
+        )
+        return self._actions.run(action, plan)
+
+    def exit(
+        self,
+        identifier: str,
+        rules: Rules,
+        variables: ProcessVariables,
+        *,
+        keep_session_running: bool,
+        resolved_symtab: Optional[object],
+    ) -> News:
+        """Exit the innermost environment; the symbol table of its entering is used if none is given (SYM-14)."""
+        action, entered, layers = self._actions.begin_exiting(
+            "exit_environment()", identifier, keep_session_running=keep_session_running
+        )
+        if resolved_symtab is not None:
+            entered = replace(entered, resolved_symtab=resolved_symtab)
+        plan = Plan(
+            banner=f"Exiting Environment: {entered.environment.name}",
+            prepare=lambda: self._prepared().exit(entered, rules),
+            variables=lambda: variables.with_layers(layers),
+        )
+        return self._actions.run(action, plan)
+
+    def run_task(self, task: Task, rules: Rules, variables: ProcessVariables, *, sees_environments: bool) -> News:
+        """Run a task, with or without the variables of the entered environments."""
+        action = self._actions.begin("run_task()")
+        layers = self._actions.stack.variables() if sees_environments else []
+        plan = Plan(
+            banner="Running Task" if task.has_banner else None,
+            prepare=lambda: self._prepared().task(
+                task.script, task.parameters, rules, task.step_name, task.resolved_symtab
+            ),
+            variables=lambda: variables.with_layers(layers),
+        )
+        return self._actions.run(action, plan)
+
+    def run_subprocess(
+        self, resolved: ResolvedAction, variables: ProcessVariables, *, banner: Optional[str], sees_environments: bool
+    ) -> News:
+        """Run an ad-hoc process, with or without the variables of the entered environments (SUB-5)."""
+        action = self._actions.begin("run_subprocess()")
+        layers = self._actions.stack.variables() if sees_environments else []
+        plan = Plan(
+            banner=banner,
+            prepare=lambda: self._prepare_subprocess(resolved),
+            variables=lambda: variables.with_layers(layers),
+        )
+        return self._actions.run(action, plan)
+
+    def _prepare_entering(self, entered: EnteredEnvironment, rules: Rules) -> Optional[ResolvedAction]:
+        layer, resolved = self._prepared().enter(
+            entered.identifier, entered.environment, rules, entered.step_name, entered.resolved_symtab
+        )
+        with self._actions.lock:
+            self._actions.stack.replace_layer(entered.identifier, layer)
+        return resolved
+
+    def _prepare_subprocess(self, resolved: ResolvedAction) -> ResolvedAction:
+        self._resources.log.subsection("Phase: Setup")
+        return resolved
+
+    def _prepared(self) -> Preparation:
+        """The preparation, which loads openjd.model, with the first action of a template."""
+        if self._preparation is None:
+            from openjd.sessions._runtime.preparation import Preparation
+
+            self._preparation = Preparation(
+                self._resources.workspace, self._resources.log, self._job_parameters, self._job_name
+            )
+        return self._preparation
+
+
+def as_subprocess(command: str, args: Optional[Sequence[str]], timeout: Optional[int]) -> ResolvedAction:
+    """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
+
+    Raises:
+        ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
+    """
+    argv = (command, *(args or ()))
+    if not command.strip():
+        raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
+    if any("\0" in argument for argument in argv):
+        raise ValueError("run_subprocess: command and args can't contain NUL characters.")
+    if timeout is not None and timeout < 1:
+        raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
+    return ResolvedAction(argv=argv, timeout=timeout, cancel_method=CancelMethod(notify_period=None))
