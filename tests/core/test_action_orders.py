@@ -80,7 +80,7 @@ class Story:
         for event in order:
             now = max(now + 1.0, until if isinstance(event, GraceEnded) else 0.0)
             answer = self.machine.handle(event, now)
-            until = next((effect.at for effect in answer if is_grace(effect)), until)
+            until = grace_end(answer, until)
             self.moments.append(now)
             self.answers.append(answer)
 
@@ -170,8 +170,10 @@ class Story:
         return any(isinstance(earlier, CancelRequested) for earlier in self.order[: self.order.index(event)])
 
 
-def is_grace(effect: ActionEffect) -> bool:
-    return isinstance(effect, Arm) and effect.deadline is Deadline.GRACE
+def grace_end(answer: Sequence[ActionEffect], before: float) -> float:
+    """When the grace period ends, now that this has been answered."""
+    armed = [effect.at for effect in answer if isinstance(effect, Arm) and effect.deadline is Deadline.GRACE]
+    return armed[-1] if armed else before
 
 
 def expected_outcome(seen: Sequence[ActionEvent], until_exit: Sequence[ActionEvent]) -> ActionState:
