@@ -292,7 +292,6 @@ class Session(SessionView):
         """``with session.environment(env) as identifier:`` enters, waits, and exits at the end of the block.
 
         Also as ``async with``. On leaving, also by an exception, what still runs is canceled and waited for first.
-
         The arguments are those of ``enter_environment`` and ``exit_environment``.
 
         Raises:

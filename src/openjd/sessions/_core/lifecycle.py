@@ -254,6 +254,8 @@ class ActionMachine:
         return [Notify(self._until), Arm(Deadline.GRACE, self._until)]
 
     def _terminate(self, now: float) -> list[ActionEffect]:
+        if self._has_tree_ended:  # only its output is still being read
+            return []
         self.phase = Phase.TERMINATED
         return [Terminate(), Arm(Deadline.KILL, now + KILL_LIMIT)]
 

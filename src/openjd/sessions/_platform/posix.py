@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from importlib import resources
 from typing import Callable, Optional
 
@@ -24,6 +25,7 @@ ANSWER_LIMIT = 10.0
 _LONGEST_ANSWER = 64 * 1024
 _STAND_ALONE = ("posix_wire", "posix_children", "posix_keeper")
 _OLDEST_PYTHON = (3, 9)
+_KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 
 # Greets, then runs the program that comes back: its length in 16 digits, and its text.
 _BOOTSTRAP = (
@@ -179,6 +181,8 @@ class PosixKeeper:
         watcher.post(self._watch)
 
     def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
+        if self.is_lost:
+            self._watcher.post(partial(observer.lost, _KEEPER_LOST))
         self._count += 1
         self._process = PosixProcess(self, b"%d" % self._count, command, observer)
         try:
@@ -210,7 +214,12 @@ class PosixKeeper:
             self._watch()
 
     def close(self) -> None:
-        """Close our end; the keeper ends its trees and leaves."""
+        if not self.is_lost:
+            self._watcher.unwatch(self._channel.fileno())
+            self.forget()
+
+    def forget(self) -> None:
+        """Close our end, and leave the loop alone, which a forked child shares with its parent."""
         self.is_lost = True
         self._channel.close()
 
@@ -253,12 +262,11 @@ class PosixKeeper:
             observer.tree_ended()
 
     def _lose(self) -> None:
-        self._watcher.unwatch(self._channel.fileno())
         self.close()
         if self._when_gone is not None:
             self._when_gone()
         elif self._process is not None:
-            self._process.observer.lost("The keeper of this Session's processes has gone; what it kept was terminated.")
+            self._process.observer.lost(_KEEPER_LOST)
 
 
 def _text(data: bytes) -> str:
@@ -301,5 +309,5 @@ class PosixPlatform:
             self._launcher.close()
             self._launcher = None
         for keeper in list(self.keepers):
-            keeper.close()
+            keeper.forget()
         self._lock = threading.Lock()

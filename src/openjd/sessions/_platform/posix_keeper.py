@@ -20,6 +20,7 @@ from a keeper       ``exited`` n code usage ...        the command of action n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -94,9 +95,12 @@ class Resident:
             poll.register(self.host, select.POLLIN)
         patience = self.patience()
         ready = {number for number, _ in poll.poll(None if patience is None else max(0.0, patience) * 1000)}
-        if self._wake in ready:
-            os.read(self._wake, 512)
+        self._silence_wake()
         return ready
+
+    def _silence_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 512)
 
     def serve(self, fields: list[bytes]) -> None:
         """Do what one frame asks for."""
@@ -120,6 +124,7 @@ class Resident:
                 send_signal(group, number)
             signalled |= groups
             select.select([self._wake], [], [], SWEEP_INTERVAL)
+            self._silence_wake()
             while reap_one() is not None:
                 pass
 
@@ -182,6 +187,11 @@ class Action:
         self.is_notified = False
         self.is_terminated = False
         self.notified_groups: set[int] = set()
+        self.writer: Optional[int] = None
+        """The process that writes cancel_info.json."""
+        self.writer_deadline = 0.0
+        self.next_notice: Optional[tuple[bytes, bytes]] = None
+        """What to write when the writer is done: a repeated cancel has changed it (LC-26)."""
 
 
 class Keeper(Resident):
@@ -192,8 +202,6 @@ class Keeper(Resident):
         self._environment: dict[bytes, bytes] = {}
         self._action: Optional[Action] = None
         self._survivors: set[int] = set()
-        self._writer: Optional[int] = None
-        self._writer_deadline = 0.0
 
     def serve(self, fields: list[bytes]) -> None:
         kind, arguments = fields[0], fields[1:]
@@ -206,10 +214,10 @@ class Keeper(Resident):
             self.end_children(signal.SIGTERM, SURVIVOR_GRACE)
             self.end_children(signal.SIGKILL, KILL_LIMIT)
             os._exit(0)
-        elif action is None or action.number != arguments[0]:
+        elif action is None or action.has_ended or action.number != arguments[0]:
             return
         elif kind == b"notify":
-            self._write_cancel_info(arguments[1], arguments[2])
+            self._write_cancel_info(action, arguments[1], arguments[2])
         elif kind == b"terminate":
             action.is_terminated = True
 
@@ -228,45 +236,48 @@ class Keeper(Resident):
             os.close(writer)
             os.chdir("/")
 
-    def _write_cancel_info(self, directory: bytes, text: bytes) -> None:
+    def _write_cancel_info(self, action: Action, directory: bytes, text: bytes) -> None:
         """Begin to notify: the file is written by a child, so that a dead file system stops neither kill nor clock."""
-        if self._writer is not None:
+        if action.writer is not None:
+            action.next_notice = (directory, text)
             return
-        self._writer = os.fork()
-        if self._writer == 0:
+        action.writer = os.fork()
+        if action.writer == 0:
             os._exit(write_cancel_info(directory, text))
-        self._writer_deadline = time.monotonic() + FILE_LIMIT
+        action.writer_deadline = time.monotonic() + FILE_LIMIT
 
     def _notify(self, action: Action, failure: int) -> None:
-        self._writer = None
+        """The writer is done: notify, if the file is in its place."""
+        action.writer = None
         if failure:
             self.channel.send(b"unwritten", action.number, os.strerror(failure).encode())
-            return
-        action.is_notified = True
-        action.notified_groups.clear()
-        if not action.has_exited:
-            send_signal(action.pid, signal.SIGTERM)
+        elif action.next_notice is not None:
+            notice, action.next_notice = action.next_notice, None
+            self._write_cancel_info(action, *notice)
+        else:
+            action.is_notified = True
+            action.notified_groups.clear()
+            if not action.has_exited:
+                send_signal(action.pid, signal.SIGTERM)
 
     def tend(self) -> None:
+        action = self._action
         ended = reap_one()
         while ended is not None:
-            self._note_end(ended)
+            self._survivors.discard(ended.pid)
+            if action is not None:
+                self._note_end(action, ended)
             ended = reap_one()
-        action = self._action
         if action is None or action.has_ended:
             return
-        if self._writer is not None and time.monotonic() >= self._writer_deadline:
-            send_signal(self._writer, signal.SIGKILL)
-            self._survivors.add(self._writer)
+        if action.writer is not None and time.monotonic() >= action.writer_deadline:
+            send_signal(action.writer, signal.SIGKILL)
+            self._survivors.add(action.writer)
             self._notify(action, errno.ETIMEDOUT)
         self._see_to(action)
 
-    def _note_end(self, ended: Reaped) -> None:
-        self._survivors.discard(ended.pid)
-        action = self._action
-        if action is None:
-            return
-        if ended.pid == self._writer:
+    def _note_end(self, action: Action, ended: Reaped) -> None:
+        if ended.pid == action.writer:
             self._notify(action, ended.code if ended.code >= 0 else errno.EIO)
         elif ended.pid == action.pid and not action.has_exited:
             action.has_exited = True
@@ -276,7 +287,9 @@ class Keeper(Resident):
 
     def _see_to(self, action: Action) -> None:
         """Notify or terminate what is there of the tree; say when nothing of it is left."""
-        if action.is_terminated and self._writer is None:
+        if action.writer is not None:
+            return
+        if action.is_terminated:
             for group in self._groups(action):
                 send_signal(group, signal.SIGKILL)
         elif action.is_notified and action.has_exited:  # the command was notified; now the others are (ACT-29)
@@ -291,13 +304,13 @@ class Keeper(Resident):
         """The groups of the action's processes: its own children that no earlier action left behind."""
         if not self.is_subreaper:
             return {-action.pid} if group_exists(action.pid) else set()
-        return groups_of(set(children()) - self._survivors - {self._writer or 0})
+        return groups_of(set(children()) - self._survivors)
 
     def patience(self) -> Optional[float]:
         if self._action is None or self._action.has_ended:
             return None
-        if self._writer is not None:
-            return self._writer_deadline - time.monotonic()
+        if self._action.writer is not None:
+            return self._action.writer_deadline - time.monotonic()
         return SWEEP_INTERVAL if self._action.is_terminated else None
 
 

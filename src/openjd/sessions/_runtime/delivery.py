@@ -96,6 +96,8 @@ class Delivery:
             with self._lock:
                 self._busy_count += 1
                 self._turn_count += 1
+            if not self._is_watched and self._busy_count >= self._thread_count:
+                self._post(self.watch_for_blocking)
             run_guarded(turn)
             with self._lock:
                 self._busy_count -= 1

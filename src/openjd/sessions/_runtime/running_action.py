@@ -188,6 +188,7 @@ class RunningAction:
         self._handle(NotifyFailed())
 
     def exited(self, code: int, usage: ActionUsage) -> None:
+        self._disarm(Deadline.LIMIT)
         self._handle(Exited(code, usage))
 
     def tree_ended(self) -> None:
@@ -301,10 +302,8 @@ class RunningAction:
             self._process.notify(json.dumps({"NotifyEnd": end}))
 
     def _terminate(self) -> None:
-        now = _utc(time.monotonic())
-        if Deadline.GRACE in self._timers:
-            self._log_control(f"Notify period ended. Terminate at {now}")
-        else:
+        if Deadline.GRACE not in self._timers:
+            now = _utc(time.monotonic())
             self._log_control(f"Canceling subprocess {self.pid} via termination method at {now}.")
         self._log_control(f'INTERRUPT: Sending signal "kill" to process group {self.pid}')
         if self._process is not None:
@@ -314,7 +313,7 @@ class RunningAction:
         self._disarm(effect.deadline)
         reached: dict[Deadline, Callable[[], None]] = {
             Deadline.LIMIT: self._reach_limit,
-            Deadline.GRACE: partial(self._handle, GraceEnded()),
+            Deadline.GRACE: self._end_grace,
             Deadline.KILL: self._reach_kill_limit,
         }
         self._timers[effect.deadline] = self.around.loop.call_at(effect.at, reached[effect.deadline])
@@ -328,6 +327,10 @@ class RunningAction:
         now = _utc(time.monotonic())
         self._log_control(f"TIMEOUT - Runtime limit reached at {now}. Canceling action.")
         self._handle(LimitReached())
+
+    def _end_grace(self) -> None:
+        self._log_control(f"Notify period ended. Terminate at {_utc(time.monotonic())}")
+        self._handle(GraceEnded())
 
     def _reach_kill_limit(self) -> None:
         self.warn(f"Process {self.pid}, or something it started, could not be terminated. Ending action.")
