@@ -110,7 +110,6 @@ def report_foreign_error(record: logging.LogRecord) -> None:
     logging.Handler().handleError(record)
 
 
-_OUTPUT_LEVEL = logging.INFO
 _RULE_LENGTH = 46
 
 
@@ -144,7 +143,12 @@ class SessionLog:
 
     def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
         if self.shows(level):
-            self._handle(self._make_record(level, message, content))
+            self._emit(level, (self._redact(message),), content)
+
+    def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
+        """Log several messages at once, one record each."""
+        if self.shows(logging.INFO):
+            self._emit(logging.INFO, [self._redact(message) for message in messages], content)
 
     def section(self, title: str) -> None:
         """A section banner (rule LOG-4)."""
@@ -156,30 +160,9 @@ class SessionLog:
         self._ruled("-", title)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Log lines of output that are redacted already, one record a line.
-
-        A record costs most of a line's time, so it is copied from a template and handed to the handlers directly
-        wherever nobody could tell the difference.
-        """
-        if not self.shows(_OUTPUT_LEVEL):
-            return
-        if LOG.filters != [_FILTER] or logging.getLogRecordFactory() is not logging.LogRecord:
-            for line in lines:
-                self._handle(self._make_record(_OUTPUT_LEVEL, line, LogContent.COMMAND_OUTPUT))
-            return
-        handlers = [handler for handler in _handlers_of(LOG) if handler.level <= _OUTPUT_LEVEL]
-        now = self._make_record(_OUTPUT_LEVEL, "", LogContent.COMMAND_OUTPUT).__dict__
-        if LOG.disabled or not handlers:
-            return
-        new = logging.LogRecord.__new__
-        for line in lines:
-            record = new(logging.LogRecord)
-            record.__dict__ = {**now, "msg": line}
-            try:
-                for handler in handlers:
-                    handler.handle(record)
-            except Exception:
-                report_foreign_error(record)
+        """Log lines of output that are redacted already, one record a line."""
+        if self.shows(logging.INFO):
+            self._emit(logging.INFO, lines, LogContent.COMMAND_OUTPUT)
 
     def shows(self, level: int) -> bool:
         """Whether a record of this level would be logged for this Session."""
@@ -188,20 +171,44 @@ class SessionLog:
         return level >= self.level and LOG.manager.disable < level
 
     def _ruled(self, rule: str, title: str) -> None:
-        for line in (rule * _RULE_LENGTH, title, rule * _RULE_LENGTH):
-            self.info(line, LogContent.BANNER)
+        self.info_lines((rule * _RULE_LENGTH, title, rule * _RULE_LENGTH), LogContent.BANNER)
+
+    def _emit(self, level: int, messages: Iterable[str], content: Optional[LogContent]) -> None:
+        """Log redacted messages, one record each.
+
+        A record costs most of a line's time, so all are copied from one and handed to the handlers directly, wherever
+        nobody could tell the difference.
+        """
+        handlers = _handlers_of(LOG)
+        if not handlers or LOG.filters != [_FILTER] or logging.getLogRecordFactory() is not logging.LogRecord:
+            for message in messages:
+                _call(LOG.handle, self._make_record(level, message, content))
+            return
+        if LOG.disabled:
+            return
+        handles = [handler.handle for handler in handlers if handler.level <= level]
+        template = self._make_record(level, "", content).__dict__
+        new = logging.LogRecord.__new__
+        for message in messages:
+            record = new(logging.LogRecord)
+            record.__dict__ = {**template, "msg": message}
+            for handle in handles:
+                _call(handle, record)
 
     def _make_record(self, level: int, message: str, content: Optional[LogContent]) -> logging.LogRecord:
-        extra: dict[str, Any] = {"session_id": self.session_id}
+        record = logging.getLogRecordFactory()(LOG.name, level, __file__, 0, message, (), None)
+        record.session_id = self.session_id
         if content is not None:
-            extra["openjd_log_content"] = content
-        return LOG.makeRecord(LOG.name, level, __file__, 0, message, (), None, None, extra)
+            record.openjd_log_content = content
+        return record
 
-    def _handle(self, record: logging.LogRecord) -> None:
-        try:
-            LOG.handle(record)
-        except Exception:
-            report_foreign_error(record)
+
+def _call(handle: Callable[[logging.LogRecord], object], record: logging.LogRecord) -> None:
+    """Have somebody else handle a record; one that raises harms nobody (LOG-7)."""
+    try:
+        handle(record)
+    except Exception:
+        report_foreign_error(record)
 
 
 def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
@@ -215,8 +222,7 @@ def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
 
 def log_host_information(log: SessionLog) -> None:
     """Say which versions run where (rule LOG-5)."""
-    for line in _host_information():
-        log.info(line, LogContent.HOST_INFO)
+    log.info_lines(_host_information(), LogContent.HOST_INFO)
 
 
 @cache

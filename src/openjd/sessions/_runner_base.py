@@ -221,9 +221,12 @@ class _ClientLog(SessionLog):
         extra = {"openjd_log_content": content} if content is not None else None
         call_client(lambda: self._logger.log(level, message, extra=extra))
 
+    def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
+        for message in messages:
+            self.info(message, content)
+
     def lines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.info(line, LogContent.COMMAND_OUTPUT)
+        self.info_lines(lines, LogContent.COMMAND_OUTPUT)
 
 
 class _PlainOutput:

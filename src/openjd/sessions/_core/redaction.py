@@ -110,6 +110,8 @@ def _period(text: str) -> int:
 
 def _hide(text: str, start: int, end: int, spans: list[_Span]) -> str:
     """Give a part of a text with a mask for every span that lies in it or crosses its borders."""
+    if not spans:
+        return text[start:end]
     shown = []
     for first, last in _merged(spans):
         if first < end and last > start:

@@ -137,8 +137,11 @@ def open_resources(
     log = SessionLog(session_id, redactor.redact)
     log_host_information(log)
     log.info(f"Initializing Open Job Description Session: {session_id}")
-    log.info(f"Session Working Directory: {workspace.directory}", LogContent.FILE_PATH)
-    log.info(f"Session's Embedded Files Directory: {workspace.files_directory}", LogContent.FILE_PATH)
+    directories = (
+        f"Session Working Directory: {workspace.directory}",
+        f"Session's Embedded Files Directory: {workspace.files_directory}",
+    )
+    log.info_lines(directories, LogContent.FILE_PATH)
     for warning in workspace.warnings:
         log.warning(warning, LogContent.HOST_INFO | LogContent.FILE_PATH)
     return SessionResources(workspace, log, redactor, retains_directory=retains_directory)

@@ -25,7 +25,13 @@ from openjd.model.v2023_09 import JobPathParameterDefinition
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions.cli.arguments import RunOptions
 from openjd.sessions.cli.documents import InputError, given_document
-from openjd.sessions.cli.templates import accepted_extensions, read_environment_template, read_job_template
+from openjd.sessions.cli.templates import (
+    MODEL_ERRORS,
+    accepted_extensions,
+    model_problem,
+    read_environment_template,
+    read_job_template,
+)
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps
 
 _RULES_VERSION = "pathmapping-1.0"
@@ -48,8 +54,8 @@ def read_plan(options: RunOptions) -> SessionPlan:
         job = create_job(
             job_template=template, job_parameter_values=parameters, environment_templates=environments or None
         )
-    except ValueError as error:
-        raise InputError(f"{path}: the job can't be made: {error}") from error
+    except MODEL_ERRORS as error:
+        raise InputError(f"{path}: the job can't be made: {model_problem(error)}") from error
     return SessionPlan(
         job_name=job.name,
         steps=plan_steps(job, options),

@@ -13,6 +13,9 @@ from openjd.sessions.cli.documents import InputError, read_document
 SUPPORTED_EXTENSIONS = ("REDACTED_ENV_VARS", "FEATURE_BUNDLE_1")
 """The extensions that this version runs."""
 
+MODEL_ERRORS = (ValueError, NotImplementedError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What the model raises for broken templates: the first two with a text for people, the others where it stumbles."""
+
 _T = TypeVar("_T", JobTemplate, EnvironmentTemplate)
 
 
@@ -58,8 +61,15 @@ def _read_template(path: Path, accepted: Collection[str]) -> dict[str, Any]:
 def _decode(decode: Callable[..., _T], document: dict[str, Any], path: Path, accepted: Collection[str]) -> _T:
     try:
         return decode(template=document, supported_extensions=accepted)
-    except (ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: {error}") from error
+    except MODEL_ERRORS as error:
+        raise InputError(f"{path}: {model_problem(error)}") from error
+
+
+def model_problem(error: Exception) -> str:
+    """Say what the model found wrong."""
+    if isinstance(error, (ValueError, NotImplementedError)):
+        return str(error)
+    return f"not a valid template; what the model stumbled over: {type(error).__name__}: {error}"
 
 
 def _supported() -> str:
