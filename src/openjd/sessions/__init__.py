@@ -17,8 +17,6 @@ from openjd.sessions._errors import (
 )
 from openjd.sessions._logging import LOG, LogContent
 from openjd.sessions._path_mapping import PathFormat, PathMappingRule
-from openjd.sessions._runtime.running_action import ActionFuture
-from openjd.sessions._runtime.workspace import sweep
 from openjd.sessions._session import Session
 from openjd.sessions._session_user import PosixSessionUser, SessionUser, WindowsSessionUser
 from openjd.sessions._types import (
@@ -37,6 +35,9 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import Environment as EnvironmentModel
     from openjd.model.v2023_09 import EnvironmentScript as EnvironmentScriptModel
     from openjd.model.v2023_09 import StepScript as StepScriptModel
+
+    from openjd.sessions._runtime.running_action import ActionFuture
+    from openjd.sessions._runtime.workspace import sweep
 
 __all__ = [
     "LOG",
@@ -72,6 +73,14 @@ __all__ = [
 ]
 
 
+_LATE = {
+    "ActionFuture": "openjd.sessions._runtime.running_action",
+    "sweep": "openjd.sessions._runtime.workspace",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Aliases of the model's types, which are imported when they are first asked for."""
-    return getattr(_types, name)
+    """Aliases of the model's types, and what needs the runtime: imported when they are first asked for."""
+    from importlib import import_module
+
+    return getattr(import_module(_LATE[name]) if name in _LATE else _types, name)

@@ -10,22 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
-from openjd.sessions._core.action_events import CancelRequested
 from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer
-from openjd.sessions._core.parameters import as_parameter_values
+from openjd.sessions._core.parameters import Task, as_parameter_values
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions._platform import check_platform
-from openjd.sessions._runtime.environment_context import EnvironmentContext
 from openjd.sessions._runtime.process_environment import (
     Inherit,
     ProcessVariables,
     checked_inherit,
     checked_variables,
 )
-from openjd.sessions._runtime.resources import open_resources
-from openjd.sessions._runtime.session_actions import SessionActions
 from openjd.sessions._runtime.session_view import SessionView
-from openjd.sessions._runtime.starters import Starters, Task, as_subprocess
 from openjd.sessions._session_user import SessionUser, group_of
 from openjd.sessions._types import EnvironmentIdentifier, Parameters, SessionCallbackType, SessionState
 
@@ -38,6 +33,8 @@ if TYPE_CHECKING:
     from openjd.model import RevisionExtensions
     from openjd.model.v2023_09 import Environment as EnvironmentModel
     from openjd.model.v2023_09 import StepScript as StepScriptModel
+
+    from openjd.sessions._runtime.environment_context import EnvironmentContext
 
 
 class Session(SessionView):
@@ -83,6 +80,11 @@ class Session(SessionView):
         inherit_env: Inherit = True,
     ) -> None:
         check_platform()
+        # with the first Session, so that importing this package stays cheap
+        from openjd.sessions._runtime.resources import open_resources
+        from openjd.sessions._runtime.session_actions import SessionActions
+        from openjd.sessions._runtime.starters import Starters
+
         self._session_id = session_id
         job_parameters = as_parameter_values(job_parameter_values)
         self._path_mapping_rules = _sorted_rules(path_mapping_rules)
@@ -255,7 +257,8 @@ class Session(SessionView):
             ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
         """
         open_outbox = self._start.run_subprocess(
-            as_subprocess(command, args, timeout),
+            (command, *(args or ())),
+            timeout,
             self._variables.with_call(os_env_vars),
             banner=log_banner_message,
             sees_environments=use_session_env_vars,
@@ -277,7 +280,7 @@ class Session(SessionView):
             RuntimeError: No action is running.
         """
         limit = time_limit.total_seconds() if time_limit is not None else None
-        self._actions.cancel(CancelRequested(time_limit=limit, mark_failed=mark_action_failed))
+        self._actions.cancel(limit, mark_failed=mark_action_failed)
 
     def environment(
         self,
@@ -297,6 +300,8 @@ class Session(SessionView):
         Raises:
             ActionError: Entering did not succeed; or exiting did not, and the block did not raise.
         """
+        from openjd.sessions._runtime.environment_context import EnvironmentContext
+
         return EnvironmentContext(
             self,
             environment.name,

@@ -1,14 +1,27 @@
-"""Job and task parameters as callers give them, old and new (API §5), become one dictionary."""
+"""Parameters as callers give them, old and new (API §5), become one dictionary; a task has its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._types import Parameter, Parameters
 
 if TYPE_CHECKING:
     from openjd.model import ParameterValue
+    from openjd.model.v2023_09 import StepScript
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a step."""
+
+    script: StepScript
+    parameters: Mapping[str, ParameterValue]
+    step_name: Optional[str]
+    resolved_symtab: Optional[object]
+    has_banner: bool
 
 
 def as_parameter_values(given: Parameters) -> dict[str, ParameterValue]:

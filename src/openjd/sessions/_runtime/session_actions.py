@@ -215,12 +215,12 @@ class SessionActions:
         if self.lifecycle.state in (SessionState.RUNNING, SessionState.ENDED):
             raise InvalidStateError(name, self.lifecycle.state, "READY or READY_ENDING")
 
-    def cancel(self, request: CancelRequested) -> None:
+    def cancel(self, time_limit: Optional[float], *, mark_failed: bool) -> None:
         """Ask the running action to end. Takes no lock, so that a signal handler may call it."""
         self.lifecycle.check(Call.CANCEL, "cancel_action()")
         action = self.current
         if action is not None:
-            action.cancel(request)
+            action.cancel(CancelRequested(time_limit=time_limit, mark_failed=mark_failed))
 
     def wait(self, timeout: Optional[float] = None) -> Optional[ActionStatus]:
         """The final status of the current action, once its final call has been made."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import SessionError
-from openjd.sessions._runtime.resources import SessionResources
-from openjd.sessions._runtime.running_action import ActionFuture
-from openjd.sessions._runtime.session_actions import SessionActions
 from openjd.sessions._types import ActionStatus, EnvironmentIdentifier, SessionState
+
+if TYPE_CHECKING:
+    from openjd.sessions._runtime.resources import SessionResources
+    from openjd.sessions._runtime.running_action import ActionFuture
+    from openjd.sessions._runtime.session_actions import SessionActions
 
 
 class SessionView:

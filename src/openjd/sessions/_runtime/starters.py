@@ -6,11 +6,12 @@ Every method gives the call that lets the action's news be delivered: the last t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._core.actions import CancelMethod, ResolvedAction
 from openjd.sessions._core.environments import EnteredEnvironment
+from openjd.sessions._core.parameters import Task
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions._runtime.delivery import News
 from openjd.sessions._runtime.process_environment import ProcessVariables
@@ -19,22 +20,10 @@ from openjd.sessions._runtime.session_actions import Plan, SessionActions
 
 if TYPE_CHECKING:
     from openjd.model import ParameterValue
-    from openjd.model.v2023_09 import StepScript
 
     from openjd.sessions._runtime.preparation import Preparation
 
 Rules = Sequence[PathMappingRule]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task of a step."""
-
-    script: StepScript
-    parameters: Mapping[str, ParameterValue]
-    step_name: Optional[str]
-    resolved_symtab: Optional[object]
-    has_banner: bool
 
 
 class Starters:
@@ -99,9 +88,16 @@ class Starters:
         return self._actions.run(action, plan)
 
     def run_subprocess(
-        self, resolved: ResolvedAction, variables: ProcessVariables, *, banner: Optional[str], sees_environments: bool
+        self,
+        argv: Sequence[str],
+        timeout: Optional[int],
+        variables: ProcessVariables,
+        *,
+        banner: Optional[str],
+        sees_environments: bool,
     ) -> News:
         """Run an ad-hoc process, with or without the variables of the entered environments (SUB-5)."""
+        resolved = as_subprocess(argv, timeout)
         action = self._actions.begin("run_subprocess()")
         layers = self._actions.stack.variables() if sees_environments else []
         plan = Plan(
@@ -134,17 +130,16 @@ class Starters:
         return self._preparation
 
 
-def as_subprocess(command: str, args: Optional[Sequence[str]], timeout: Optional[int]) -> ResolvedAction:
+def as_subprocess(argv: Sequence[str], timeout: Optional[int]) -> ResolvedAction:
     """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
 
     Raises:
         ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
     """
-    argv = (command, *(args or ()))
-    if not command.strip():
+    if not argv[0].strip():
         raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
     if any("\0" in argument for argument in argv):
         raise ValueError("run_subprocess: command and args can't contain NUL characters.")
     if timeout is not None and timeout < 1:
         raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
-    return ResolvedAction(argv=argv, timeout=timeout, cancel_method=CancelMethod(notify_period=None))
+    return ResolvedAction(argv=tuple(argv), timeout=timeout, cancel_method=CancelMethod(notify_period=None))

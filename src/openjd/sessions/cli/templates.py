@@ -13,7 +13,15 @@ from openjd.sessions.cli.documents import InputError, read_document
 SUPPORTED_EXTENSIONS = ("REDACTED_ENV_VARS", "FEATURE_BUNDLE_1")
 """The extensions that this version runs."""
 
-MODEL_ERRORS = (ValueError, NotImplementedError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+MODEL_ERRORS = (
+    ValueError,
+    NotImplementedError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
 """What the model raises for broken templates: the first two with a text for people, the others where it stumbles."""
 
 _T = TypeVar("_T", JobTemplate, EnvironmentTemplate)
