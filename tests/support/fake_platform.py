@@ -1,0 +1,257 @@
+"""A platform without processes: it plays the programs of ``children.py`` by their names.
+
+It is a verified fake: it passes the contract tests of the real platforms (``tests/platform/test_contract.py``). What
+those leave open a test may bring about by hand: ``FakeProcess.say`` and ``exit``, ``FakeKeeper.lose``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable, Optional
+
+from openjd.sessions._platform.protocol import Command, ProcessObserver, Watcher
+from openjd.sessions._types import ActionUsage
+from support import CHILDREN
+from support.manual_loop import ManualClock
+
+SURVIVOR_GRACE = 5.0
+"""Seconds between the notification of survivors and their termination."""
+LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
+_SIGTERM, _SIGKILL = -15, -9
+_pids = itertools.count(4_000_001)
+
+
+@dataclass(eq=False)
+class Member:
+    """A process of a tree: with which code it ends when it is notified, if it does, and what it says then."""
+
+    code_when_notified: Optional[int] = _SIGTERM
+    words: str = ""
+
+
+class FakeProcess:
+    """A process, and what it has started."""
+
+    def __init__(self, keeper: FakeKeeper, command: Command, observer: ProcessObserver) -> None:
+        self.command = command
+        self.pid = next(_pids)
+        self.root = Member()
+        self.descendants: list[Member] = []
+        self._keeper = keeper
+        self._observer = observer
+        self._began = keeper.clock.now
+        self._output = -1
+        self._has_exited = True
+        self._is_notified = False
+
+    # -- the protocol
+
+    def notify(self, info: str) -> None:
+        self._keeper.post(partial(self._take_notice, info))
+
+    def terminate(self) -> None:
+        self._keeper.post(self.end)
+
+    # -- for tests, on the loop's thread
+
+    def say(self, text: str) -> None:
+        """Print something."""
+        os.write(self._output, text.encode())
+
+    def exit(self, code: int) -> None:
+        """Have the command's own process exit."""
+        if not self._has_exited:
+            self._has_exited = True
+            self._observer.exited(code, ActionUsage(self._keeper.clock.now - self._began, 0.0, 0.0, 1 << 20))
+        if self._is_notified:
+            self.notify_descendants()
+        self._end_if_empty()
+
+    # -- what becomes of it
+
+    def begin(self) -> None:
+        program = PROGRAMS.get(self._name)
+        if program is None:
+            searched = self.command.environment.get("PATH", os.defpath)
+            self._observer.not_started(
+                f"Program '{self.command.argv[0]}' was not found in the PATH searched: {searched}"
+            )
+            return
+        self._has_exited = False
+        reading, self._output = os.pipe()
+        os.set_blocking(reading, False)
+        self._observer.started(self.pid, reading)
+        program(self, *self._arguments)
+
+    @property
+    def _name(self) -> str:
+        argv = list(self.command.argv)
+        return argv[argv.index(str(CHILDREN)) + 1] if str(CHILDREN) in argv else argv[0]
+
+    @property
+    def _arguments(self) -> list[str]:
+        argv = list(self.command.argv)
+        return argv[argv.index(self._name) + 1 :]
+
+    def _take_notice(self, info: str) -> None:
+        if self._output < 0:
+            return
+        Path(self.command.directory, "cancel_info.json").write_text(info)
+        self._is_notified = True
+        if self._has_exited:
+            self.notify_descendants()
+            self._end_if_empty()
+        else:
+            self.say(self.root.words.format(info=info))
+            if self.root.code_when_notified is not None:
+                self.exit(self.root.code_when_notified)
+
+    def notify_descendants(self) -> None:
+        for member in list(self.descendants):
+            self.say(member.words)
+            if member.code_when_notified is not None:
+                self.descendants.remove(member)
+
+    def end(self) -> None:
+        """Terminate everything."""
+        if self._output >= 0:
+            self.descendants.clear()
+            self.exit(_SIGKILL)
+
+    def _end_if_empty(self) -> None:
+        if self._output >= 0 and not self.descendants:
+            self.close()
+            self._observer.tree_ended()
+
+    def close(self) -> None:
+        """Let go of the output: nothing of the tree is left."""
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+    @property
+    def is_alive(self) -> bool:
+        return self._output >= 0
+
+
+class FakeKeeper:
+    """Keeps processes that are none."""
+
+    def __init__(self, watcher: Watcher, clock: ManualClock) -> None:
+        self.clock = clock
+        self.is_lost = False
+        self.processes: list[FakeProcess] = []
+        self._watcher = watcher
+        self._observer: Optional[ProcessObserver] = None
+
+    def start(self, command: Command, observer: ProcessObserver) -> FakeProcess:
+        process = FakeProcess(self, command, observer)
+        self.processes.append(process)
+        self._observer = observer
+        if self.is_lost:
+            self._watcher.post(partial(observer.lost, LOST))
+        self.post(process.begin)
+        return process
+
+    def leave(self, when_gone: Callable[[], None]) -> None:
+        if self.is_lost:
+            when_gone()
+            return
+        left = [process for process in self.processes if process.is_alive]
+        for process in left:
+            process.notify_descendants()
+        if any(process.descendants for process in left):
+            self.clock.call_later(SURVIVOR_GRACE, partial(self._be_gone, when_gone))
+        else:
+            self._watcher.post(partial(self._be_gone, when_gone))
+
+    def _be_gone(self, when_gone: Callable[[], None]) -> None:
+        self.close()
+        when_gone()
+
+    def close(self) -> None:
+        self.is_lost = True
+        for process in self.processes:
+            process.close()
+
+    def lose(self) -> None:
+        """For tests: be killed."""
+        if not self.is_lost:
+            self.close()
+            if self._observer is not None:
+                self._observer.lost(LOST)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Do something on the loop, if it is not too late then."""
+        self._watcher.post(lambda: None if self.is_lost else call())
+
+
+class FakePlatform:
+    """A system that needs no processes and no time."""
+
+    def __init__(self, watcher: Watcher, clock: ManualClock) -> None:
+        self.keepers: list[FakeKeeper] = []
+        self._watcher = watcher
+        self._clock = clock
+
+    def open_keeper(self) -> FakeKeeper:
+        self.keepers.append(FakeKeeper(self._watcher, self._clock))
+        return self.keepers[-1]
+
+    def forget(self) -> None:
+        for keeper in self.keepers:
+            keeper.close()
+
+
+# The programs
+
+
+def _wait(process: FakeProcess, code_when_notified: Optional[int] = _SIGTERM, words: str = "") -> None:
+    process.root = Member(code_when_notified, words)
+    process.say("ready\n")
+
+
+def _exit_with(process: FakeProcess, code: str) -> None:
+    process.exit(int(code))
+
+
+def _die(process: FakeProcess, _: str) -> None:
+    process.exit(_SIGKILL)
+
+
+def _text(process: FakeProcess, *texts: str) -> None:
+    for text in texts:
+        process.say(f"{text}\n")
+    process.exit(0)
+
+
+def _forks(process: FakeProcess, _: str, then: str = "wait") -> None:
+    process.descendants.append(Member())
+    process.say(f"descendant {next(_pids)}\n")
+    if then == "wait":
+        _wait(process)
+    else:
+        process.exit(0)
+
+
+def _tell_when_notified(process: FakeProcess, _: str = "plain") -> None:
+    process.descendants.append(Member(0, "child notified\n"))
+    _wait(process)
+
+
+PROGRAMS: Mapping[str, Callable[..., None]] = {
+    "deaf": partial(_wait, code_when_notified=None),
+    "die": _die,
+    "exit": _exit_with,
+    "forks": _forks,
+    "polite": lambda process, code="0": _wait(process, int(code), "notified {info}\n"),
+    "stubborn": partial(_wait, code_when_notified=None, words="notified\n"),
+    "tell-when-notified": _tell_when_notified,
+    "text": _text,
+    "wait": _wait,
+}
