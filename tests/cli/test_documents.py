@@ -31,7 +31,7 @@ def test_yaml_and_json_are_read(text: str, value: object) -> None:
     [
         ('{"a": 1,\n "b" 2}', "line 2, column 6: not valid JSON: Expecting ':' delimiter."),
         ('{"a": ', "line 1, column 7: not valid JSON: Expecting value."),
-        ("a: 1\n b: 2", "line 2, column 3: not valid YAML: mapping values are not allowed in this context."),
+        ("a: 1\n b: 2", "line 2, column 3: not valid YAML: mapping values are not allowed here."),
         ("a: 2024-13-45", "not valid YAML: month must be in 1..12."),
         ("a: !!python/object:os.system {}", "line 1, column 4: not valid YAML: could not determine a constructor for "
          "the tag 'tag:yaml.org,2002:python/object:os.system'."),

@@ -197,6 +197,12 @@ def test_templates_that_are_wrong(document: object, reason: str) -> None:
     refused(document, reason=f"../templates/job.yaml: {reason}")
 
 
+def test_template_that_the_model_stumbles_over() -> None:
+    stumbled = r"^\.\./templates/job\.yaml: not a valid template; what the model stumbled over: TypeError: "
+    with pytest.raises(InputError, match=stumbled):
+        plan(template({**step("a"), "hostRequirements": {"amounts": [1]}}))
+
+
 def test_accepted_extensions() -> None:
     document = template(step("a"), extensions=["FEATURE_BUNDLE_1"])
     assert plan(document, "--extensions", "feature_bundle_1, ").extensions == {"FEATURE_BUNDLE_1"}

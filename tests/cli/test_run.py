@@ -15,7 +15,7 @@ from typing import IO, Any, Callable
 import pytest
 import yaml
 
-from support.jobs import action, environment, run_child, step, template
+from support.jobs import action, environment, run_child, step, stubborn, template
 
 COMMAND = [sys.executable, "-m", "openjd.sessions"]
 FAIL = action("sh", "-c", "echo openjd_fail: no luck; exit 3")
@@ -261,8 +261,7 @@ def test_a_signal_cancels_the_action_and_environments_are_exited(
 
 
 def test_a_second_signal_terminates_at_once(start: Callable[..., subprocess.Popen[str]]) -> None:
-    patient = {"mode": "NOTIFY_THEN_TERMINATE", "notifyPeriodInSeconds": 600}
-    process = start(template(step("a", run_child("stubborn", cancelation=patient)), environments=[environment("E")]))
+    process = start(template(step("a", stubborn()), environments=[environment("E")]))
     read_until(process.stdout, "ready")
     process.send_signal(signal.SIGINT)
     read_until(process.stdout, "notified")

@@ -24,11 +24,10 @@ from openjd.sessions.jobs.events import (
     TaskEnded,
 )
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan, select_steps
-from support.jobs import action, environment, job, run_child, step
+from support.jobs import action, environment, job, run_child, step, stubborn
 
 FAIL = action("sh", "-c", "echo failing; exit 3")
 WAIT = run_child("wait")
-STUBBORN = run_child("stubborn", cancelation={"mode": "NOTIFY_THEN_TERMINATE", "notifyPeriodInSeconds": 600})
 
 
 class Output(logging.Handler):
@@ -230,7 +229,7 @@ def test_terminated_at_once_nothing_is_exited(output: Output) -> None:
         output.tell = lambda line: interruption.terminate() if line == "notified" else None
 
     when("ready", cancel_then_terminate, output)
-    made = job(step("a", STUBBORN), environments=TWO_ENVIRONMENTS)
+    made = job(step("a", stubborn()), environments=TWO_ENVIRONMENTS)
     result = run_session(plan(made), interruption=interruption)
     assert outcome(result) == ("Run step 'a'", "CANCELED", True)
     assert output.lines[:4] == ["+E1", "+E2", "ready", "notified"]

@@ -26,6 +26,12 @@ def run_child(name: str, *arguments: str, **fields: object) -> Template:
     return action(*child(name, *arguments), **fields)
 
 
+def stubborn() -> Template:
+    """An action that says ``ready``, then ``notified`` on each SIGTERM, and has ten minutes after the first one."""
+    go_on = action("sh", "-c", "trap 'echo notified' TERM; echo ready; while :; do sleep 0.1; done")
+    return {**go_on, "cancelation": {"mode": "NOTIFY_THEN_TERMINATE", "notifyPeriodInSeconds": 600}}
+
+
 def environment(name: str, enter: Optional[Template] = None, leave: Optional[Template] = None) -> Template:
     """An environment that prints ``+NAME`` and ``/NAME``, unless it is told otherwise."""
     actions = {"onEnter": enter or echo(f"+{name}"), "onExit": leave or echo(f"/{name}")}

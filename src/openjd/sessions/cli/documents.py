@@ -9,7 +9,6 @@ from typing import Optional
 import yaml
 
 _FILE = "file://"
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class InputError(Exception):
@@ -43,7 +42,7 @@ def parse_document(text: str, source: str) -> object:
     except (ValueError, RecursionError) as error:
         json_problem = _json_problem(error)
     try:
-        return yaml.load(text, Loader=_YamlLoader)
+        return yaml.safe_load(text)  # not libyaml's loader: deep nesting crashes it
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         is_meant_as_json = text.lstrip().startswith(("{", "["))
         problem = json_problem if is_meant_as_json else _yaml_problem(error)
