@@ -19,15 +19,19 @@ TOO_LONG = 99
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    """Print a line by one system call, which a signal's handler may do in the midst of anything."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def wait_to_be_ended() -> NoReturn:
     """Wait for a signal that ends this process."""
     signal.signal(signal.SIGALRM, lambda *_: os._exit(TOO_LONG))
     signal.alarm(LIFETIME)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
     while True:
-        signal.pause()
+        os.read(reading, 1)  # unlike signal.pause(), it sees a signal that has come just before
 
 
 def on_sigterm(act: Callable[[], None]) -> None:
@@ -138,7 +142,6 @@ def polite(code: str = "0") -> None:
 
     def leave() -> None:
         say("notified", Path("cancel_info.json").read_text())
-        sys.stdout.flush()
         os._exit(int(code))
 
     on_sigterm(leave)
