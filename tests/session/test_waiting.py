@@ -353,16 +353,14 @@ def test_several_sessions_in_one_event_loop(open_stage: Callable[..., Stage]) ->
     """API 16a: side by side."""
     stages = [open_stage(session_id=str(number)) for number in range(4)]
 
-    async def drive(stage: Stage, number: int) -> list[Any]:
-        codes = []
-        for _ in range(3):
-            stage.start(*shell(f"exit {number}")) if number == 0 else None
-            if number:
-                stage.session.run_subprocess(command="sh", args=["-c", f"echo {number}"])
-            codes.append((await stage.session.future).exit_code)
-        return codes
+    async def drive(stage: Stage, code: int) -> list[ActionStatus]:
+        statuses = []
+        for text in ("exit 0", "exit 0", f"exit {code}"):
+            stage.start(*shell(text))
+            statuses.append(await stage.session.future)
+        return statuses
 
-    async def run() -> list[list[Any]]:
-        return await asyncio.gather(*(drive(stage, number) for number, stage in enumerate(stages)))
+    async def run() -> list[list[ActionStatus]]:
+        return await asyncio.gather(*(drive(stage, 3) for stage in stages))
 
-    assert asyncio.run(run()) == [[0, 0, 0]] * 4
+    assert asyncio.run(run()) == [[SUCCESS, SUCCESS, FAILED]] * 4
