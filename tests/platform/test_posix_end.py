@@ -141,6 +141,18 @@ def test_the_rest_is_notified_when_the_command_has_exited(posix: Bench, kind: st
     assert (recorder.code, recorder.heard) == (-15, ["started", "exited", "tree ended"])
 
 
+def test_a_repeated_notice_reaches_the_rest_again(posix: Bench) -> None:
+    """LC-26, ACT-29."""
+    process, recorder = posix.ask_for(["/bin/sh", "-c", f"({CHILD}) & {WAIT_FOREVER}"])
+    posix.loop.run_until(recorder.has_said(b"ready\n"))
+    for times in (1, 2):
+        process.notify(INFO)
+        posix.loop.run_until(recorder.has_said(b"child notified\n", times))
+    assert recorder.heard == ["started", "exited"]
+    process.terminate()
+    posix.finish(recorder)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_left_after_a_notice_that_all_obey(posix: Bench, kind: str) -> None:
     """ACT-29."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def test_a_program_that_is_still_being_written_is_tried_again(posix: Bench) -> N
     """ACT-9: for 100 ms; then it is said why it can't be."""
     tool = script(posix.directory / "tool", "#!/bin/sh\necho done")
     with tool.open("a"):
+        began = time.monotonic()
         assert posix.fail(str(tool)) == because(tool, errno.ETXTBSY)
+        assert time.monotonic() - began >= 0.1
     with tool.open("a"):
         _, recorder = posix.ask_for([str(tool)])
     assert posix.finish(recorder).output == b"done\n"

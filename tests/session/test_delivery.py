@@ -286,6 +286,29 @@ def test_nested_delivery_in_place(office: Office) -> None:
     assert office.settle(outbox) == ["first", "second", "end of the callback", "third"]
 
 
+def test_a_callback_that_has_waited_is_still_the_only_one(office: Office) -> None:
+    """API §9: calls do not overlap, also when a stand-in serves the others."""
+    outbox, other = office.outbox(), office.outbox()
+    wait, has_waited, release = office.blocker()
+
+    def callback() -> None:
+        outbox.deliver_here(is_in(office.delivered, "waited for"))
+        wait()
+
+    release_first = office.block(outbox)
+    outbox.put(callback)
+    office.put(outbox, "waited for", "later")
+    release_first.set()
+    office.wait_for(has_waited)
+    reached = threading.Event()
+    other.put(reached.set)
+    office.pass_time()
+    office.wait_for(reached)
+    assert office.delivered == ["waited for"]
+    release.set()
+    assert office.settle(outbox) == ["waited for", "later"]
+
+
 def test_nested_delivery_in_place_within_a_start(office: Office) -> None:
     """``cleanup`` in a callback in the RUNNING call."""
     outbox = office.outbox()
@@ -474,7 +497,8 @@ def test_no_stand_in_if_nobody_waits(office: Office) -> None:
     assert delivery_threads() == 1
 
 
-def test_a_stand_in_comes_for_news_that_were_there_before(office: Office) -> None:
+@pytest.mark.parametrize("times", [0, 3])
+def test_a_stand_in_comes_for_news_that_were_there_before(office: Office, times: int) -> None:
     """DESIGN §4: kept while their action was started, they are opened when the only thread is blocked already."""
     other = office.outbox()
     open_other = other.shut()
@@ -483,6 +507,8 @@ def test_a_stand_in_comes_for_news_that_were_there_before(office: Office) -> Non
     wait, has_begun, _ = office.blocker()
     office.delivery.schedule(wait)
     office.wait_for(has_begun)
+    for _ in range(times):
+        office.pass_time()
     open_other()
     office.pass_time()
     office.pass_time()
