@@ -145,11 +145,11 @@ def test_a_fail_message_does_not_make_it_fail() -> None:
 
 
 def test_reports_count_until_the_output_has_ended() -> None:
-    """DIR-8."""
+    """DIR-8, ACT-18: the exit code comes with the end."""
     action = started()
     action.hears(Exited(0))
-    assert action.hears(Reported(progress=99.0)) == [Publish(ActionStatus(ActionState.RUNNING, 99.0, exit_code=0))]
-    assert action.ends_with(OutputEnded()).progress == 99.0
+    assert action.hears(Reported(progress=99.0)) == [Publish(ActionStatus(ActionState.RUNNING, 99.0))]
+    assert action.ends_with(OutputEnded()) == ActionStatus(SUCCESS, 99.0, exit_code=0)
 
 
 # Canceled

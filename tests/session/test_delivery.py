@@ -202,6 +202,28 @@ def test_an_earlier_start_does_not_open_for_a_later_one(office: Office) -> None:
     assert office.settle(outbox) == ["news"]
 
 
+def test_the_end_of_an_earlier_start_does_not_end_a_later_one(office: Office) -> None:
+    """API §9: a wait in the RUNNING call of the second delivers in place, though the first starter returns only now."""
+    outbox = office.outbox()
+    seen: list[bool] = []
+    has_shut, first_has_ended = threading.Event(), threading.Event()
+
+    def start_second() -> None:
+        open_second = outbox.shut()
+        has_shut.set()
+        office.wait_for(first_has_ended)
+        seen.append(outbox.is_delivered_here)
+        open_second()
+
+    open_first = outbox.shut()
+    thread = in_thread(start_second)
+    office.wait_for(has_shut)
+    open_first()
+    first_has_ended.set()
+    thread.join()
+    assert seen == [True]
+
+
 def test_a_start_within_a_delivery(office: Office) -> None:
     """API §8: the callback starts the next action; its news come after the callback."""
     outbox = office.outbox()
