@@ -11,6 +11,8 @@ from typing import Callable
 
 import pytest
 
+from openjd.sessions import Session
+
 SETTLING_SECONDS = 3.0
 """How long leftovers may take to go: the library's threads stop within a second of the last clean-up."""
 
@@ -70,9 +72,15 @@ LEFTOVERS: dict[str, Callable[[], Counter[str]]] = {
     "processes": running_processes,
 }
 
-AT_FIRST = open_descriptors() if sys.platform == "linux" else Counter()
-KEPT = Counter({"socket": 1, "pipe": 2})
-"""What the library keeps open until the program ends: the launcher's socket, and the pipe that wakes the loop."""
+
+@pytest.fixture(scope="session", autouse=sys.platform == "linux")
+def what_stays_is_there(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have what the library keeps until the program ends: the launcher's socket, and the pipe that wakes the loop."""
+    with Session(
+        session_id="first", job_parameter_values={}, session_root_directory=tmp_path_factory.getbasetemp()
+    ) as s:
+        s.run_subprocess(command="true")
+        s.wait()
 
 
 def left_over(before: dict[str, Counter[str]]) -> dict[str, list[str]]:
@@ -90,7 +98,6 @@ def left_over(before: dict[str, Counter[str]]) -> dict[str, list[str]]:
 @pytest.fixture(autouse=sys.platform == "linux")
 def nothing_is_left_over() -> Iterator[None]:
     before = {kind: look() for kind, look in LEFTOVERS.items()}
-    before["descriptors"] |= AT_FIRST + KEPT
     yield
     left = left_over(before)
     assert not left, "The test has left over:\n" + "\n".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -114,10 +114,6 @@ class Session(SessionView):
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self._resources.drop()
 
-    def get_enabled_extensions(self) -> list[str]:
-        """Names of the extensions given as ``revision_extensions`` (rule EXT-1)."""
-        return list(self._extensions)
-
     # -- actions
 
     def enter_environment(
@@ -154,7 +150,7 @@ class Session(SessionView):
             step_name=step_name,
             resolved_symtab=resolved_symtab,
         )
-        open_outbox = self._start.enter(entered, self._rules, self._variables.with_call(os_env_vars))
+        open_outbox = self._start.enter(entered, self._path_mapping_rules or (), self._variables.with_call(os_env_vars))
         open_outbox()
         return entered.identifier
 
@@ -180,7 +176,7 @@ class Session(SessionView):
         """
         open_outbox = self._start.exit(
             identifier,
-            self._rules,
+            self._path_mapping_rules or (),
             self._variables.with_call(os_env_vars),
             keep_session_running=keep_session_running,
             resolved_symtab=resolved_symtab,
@@ -214,7 +210,7 @@ class Session(SessionView):
         parameters = as_parameter_values(task_parameter_values)
         task = Task(step_script, parameters, step_name, resolved_symtab, has_banner=log_task_banner)
         variables = self._variables.with_call(os_env_vars)
-        open_outbox = self._start.run_task(task, self._rules, variables, sees_environments=True)
+        open_outbox = self._start.run_task(task, self._path_mapping_rules or (), variables, sees_environments=True)
         open_outbox()
 
     def _run_task_without_session_env(
@@ -229,7 +225,7 @@ class Session(SessionView):
         parameters = as_parameter_values(task_parameter_values)
         task = Task(step_script, parameters, step_name=None, resolved_symtab=None, has_banner=log_task_banner)
         variables = self._variables.with_call(os_env_vars)
-        open_outbox = self._start.run_task(task, self._rules, variables, sees_environments=False)
+        open_outbox = self._start.run_task(task, self._path_mapping_rules or (), variables, sees_environments=False)
         open_outbox()
 
     def run_subprocess(
@@ -323,7 +319,7 @@ class Session(SessionView):
             RuntimeError: An action is running, or the Session has ended.
         """
         self._actions.check_idle("extend_path_mapping_rules()")
-        self._path_mapping_rules = _sorted_rules([*self._rules, *additional])
+        self._path_mapping_rules = _sorted_rules([*(self._path_mapping_rules or ()), *additional])
 
     def add_redaction(self, value: str) -> None:
         """Hide a value in everything that is logged for this Session from now on (rules RED-1, RED-6).
@@ -341,10 +337,6 @@ class Session(SessionView):
         Runs no ``onExit``: exit all environments first. Idempotent; callable from a callback.
         """
         self._actions.cleanup()
-
-    @property
-    def _rules(self) -> Sequence[PathMappingRule]:
-        return self._path_mapping_rules or ()
 
 
 def _sorted_rules(rules: Optional[Iterable[PathMappingRule]]) -> Optional[list[PathMappingRule]]:

@@ -144,6 +144,7 @@ class ActionMachine:
         self._notify_period: Optional[float] = None
         self._time_limit: Optional[float] = None
         self._until: Optional[float] = None
+        self._exit: Optional[Exited] = None
         self._kept_cancel: Optional[CancelRequested] = None
         self._is_marked_failed = self._is_timed_out = self._is_canceled = False
         self._has_exited = self._has_tree_ended = self._has_output_ended = False
@@ -221,7 +222,7 @@ class ActionMachine:
 
     def _on_exited(self, event: Exited, _: float) -> list[ActionEffect]:
         self._has_exited = True
-        self.status = replace(self.status, exit_code=event.code, usage=event.usage)
+        self._exit = event
         if self.phase in (Phase.NOTIFIED, Phase.TERMINATED):
             return [Drain(patient=False)] if self._has_tree_ended else []
         self.phase = Phase.DRAINING
@@ -270,6 +271,8 @@ class ActionMachine:
         if not self._has_exited or not self._has_output_ended or (is_stopping and not self._has_tree_ended):
             return []
         self.phase = Phase.ENDED
+        if self._exit is not None:
+            self.status = replace(self.status, exit_code=self._exit.code, usage=self._exit.usage)
         self.status = replace(self.status, state=self._outcome())
         return [Complete(self.status)]
 

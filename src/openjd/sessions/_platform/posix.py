@@ -87,14 +87,12 @@ class _Launcher:
     @classmethod
     def _start_with(cls, python: str) -> _Launcher:
         ours, theirs = socket.socketpair()
-        title = f"openjd.sessions launcher of process {os.getpid()}"
-        with theirs:
-            child = subprocess.Popen(
-                [python, "-I", "-S", "-c", _BOOTSTRAP, title],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                child = _start_interpreter(python, theirs)
+        except BaseException:
+            ours.close()
+            raise
         try:
             _greet(ours, stand_alone_program())
             launcher = cls(ours)
@@ -132,6 +130,15 @@ class _Launcher:
 
     def close(self) -> None:
         self._channel.close()
+
+
+def _start_interpreter(python: str, connection: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [python, "-I", "-S", "-c", _BOOTSTRAP, f"openjd.sessions launcher of process {os.getpid()}"],
+        stdin=connection.fileno(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _is_readable(descriptor: int, deadline: float) -> bool:

@@ -55,6 +55,7 @@ class Delivery:
         """Let the threads end once they have done what is due."""
         with self._lock:
             self._is_stopping = True
+        self._is_watched = False  # the loop has dropped its timers
         self._turns.put(_nothing)
 
     def count_outbox(self, change: int) -> None:
@@ -160,7 +161,8 @@ class Outbox:
         self._is_scheduled = False
         self._is_shut = False
         self._shut_count = 0
-        self._starter: Optional[int] = None
+        self._shut_by: Optional[int] = None
+        self._is_in_start = False
         self._deliverer: Optional[int] = None
         delivery.count_outbox(1)
 
@@ -179,7 +181,8 @@ class Outbox:
     @property
     def is_delivered_here(self) -> bool:
         """Whether this thread delivers, or starts an action, so that it must not wait for a delivery."""
-        return threading.get_ident() in (self._deliverer, self._starter)
+        me = threading.get_ident()
+        return self._deliverer == me or (self._is_in_start and self._shut_by == me)
 
     def put(self, news: News, size: int = 0) -> None:
         """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
@@ -201,11 +204,12 @@ class Outbox:
         with self._changed:
             self._is_shut = True
             self._shut_count += 1
-            self._starter = threading.get_ident()
+            self._shut_by = threading.get_ident()
+            self._is_in_start = True
             return partial(self._end_start, partial(self._open, self._shut_count))
 
     def _end_start(self, opening: News) -> None:
-        self._starter = None
+        self._is_in_start = False
         self._delivery.schedule(opening)
 
     def _open(self, count: int) -> None:
@@ -282,7 +286,7 @@ class Outbox:
             outer = self._deliverer
             self._deliverer = me
             self._is_scheduled = True
-            if self._starter == me:
+            if self._shut_by == me:  # whether its starter is still at work, or has just returned
                 self._is_shut = False
         try:
             self._deliver_until(is_done, None if timeout is None else time.monotonic() + timeout)

@@ -19,7 +19,7 @@ class EnvironmentContext:
         ActionError: Entering did not succeed (it has been exited then), or exiting did not and the block did not raise.
     """
 
-    def __init__(self, session: Session, name: str, enter: Callable[[], str], exit_: Callable[[str], None]) -> None:
+    def __init__(self, session: Session, name: str, enter: Callable[[], str], exit_: Callable[..., None]) -> None:
         self._session = session
         self._name = name
         self._enter = enter
@@ -91,7 +91,7 @@ class EnvironmentContext:
         """Begin the exit, unless the block has exited the environment itself, or the Session is over."""
         if self._session.state is SessionState.ENDED or self._identifier not in self._session.environments_entered:
             return False
-        self._exit(self._identifier)
+        self._exit(identifier=self._identifier)
         return True
 
     def _check(self, status: Optional[ActionStatus], doing: str) -> None:

@@ -19,6 +19,7 @@ class SessionView:
 
     _optional_actions: Optional[SessionActions] = None  # until the constructor has succeeded
     _resources: SessionResources
+    _extensions: list[str]
 
     @property
     def state(self) -> SessionState:
@@ -45,6 +46,10 @@ class SessionView:
     def environments_entered(self) -> tuple[EnvironmentIdentifier, ...]:
         """Identifiers of the entered environments, outermost first, also of those whose entering failed."""
         return self._actions.stack.identifiers
+
+    def get_enabled_extensions(self) -> list[str]:
+        """Names of the extensions given as ``revision_extensions`` (rule EXT-1)."""
+        return list(self._extensions)
 
     @property
     def future(self) -> ActionFuture:

@@ -76,7 +76,7 @@ class Starters:
 
     def run_task(self, task: Task, rules: Rules, variables: ProcessVariables, *, sees_environments: bool) -> News:
         """Run a task, with or without the variables of the entered environments."""
-        action = self._actions.begin("run_task()")
+        action = self._actions.begin("run_task()" if sees_environments else "_run_task_without_session_env()")
         layers = self._actions.stack.variables() if sees_environments else []
         plan = Plan(
             banner="Running Task" if task.has_banner else None,
