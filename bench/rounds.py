@@ -32,7 +32,7 @@ class Results:
             for number, values in self.rounds.get(backend, {}).items()
             if number in theirs and key in values and key in theirs[number]
         ]
-        return [mine / reference for mine, reference in pairs if reference > 0]
+        return [mine / reference for mine, reference in pairs if mine >= 0 and reference > 0]
 
 
 @dataclass(frozen=True)

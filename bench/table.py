@@ -72,6 +72,8 @@ def number(value: Optional[float]) -> str:
     """Three digits that count."""
     if value is None:
         return _NONE
+    if 0 < abs(value) < 0.001:
+        return "< 0.001"
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from openjd.sessions import ActionStatus, Session
 
-LOOPS = 1000
+LOOPS = 300
 ENOUGH = 10
 """Hangs after which there is nothing more to find out."""
 PATIENCE = 2.0

@@ -47,7 +47,7 @@ def mapping(quick: bool) -> Values:
     rules, parameters = path_mapping_rules(), path_parameters()
     run_session({}, ())  # what is loaded or started once
     with_it, without = [], []
-    for _ in range(1 if quick else 5):
+    for _ in range(1 if quick else 3):
         with_it.append(run_session(parameters, rules))
         without.append(run_session({}, ()))
     first, later = (median(ours) - median(others) for ours, others in zip(zip(*with_it), zip(*without)))
