@@ -6,11 +6,8 @@ Races are orders here: whoever is to come second waits for an event of whoever i
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
-from typing import Callable
 
 import pytest
 
@@ -19,79 +16,12 @@ from openjd.sessions._runtime.delivery import (
     PROGRAM_LIMIT,
     SESSION_LIMIT,
     STAND_IN_AFTER,
-    Delivery,
-    Outbox,
     call_client,
     raise_interrupt,
     run_guarded,
 )
-from support.manual_loop import PATIENCE, ManualClock
-
-
-class Office:
-    """A delivery whose loop and clock are the test's, and a list of what was delivered."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.mailbox: deque[Callable[[], None]] = deque()
-        self.delivery = Delivery(self.mailbox.append, self.clock.call_later)
-        self.delivered: list[object] = []
-        self.outboxes: list[Outbox] = []
-        self._releases: list[threading.Event] = []
-        self.delivery.start()
-
-    def outbox(self) -> Outbox:
-        self.outboxes.append(Outbox(self.delivery))
-        return self.outboxes[-1]
-
-    def note(self, *words: object) -> Callable[[], None]:
-        """News that write down that they were delivered, and on which thread."""
-        return lambda: self.delivered.extend(words)
-
-    def put(self, outbox: Outbox, *words: object) -> None:
-        for word in words:
-            outbox.put(self.note(word))
-
-    def blocker(self) -> tuple[Callable[[], None], threading.Event, threading.Event]:
-        """Foreign code that keeps the thread which delivers it, what tells that it has begun, and what lets it go."""
-        has_begun, release = threading.Event(), threading.Event()
-        self._releases.append(release)
-
-        def wait() -> None:
-            has_begun.set()
-            assert release.wait(PATIENCE)
-
-        return wait, has_begun, release
-
-    def block(self, outbox: Outbox) -> threading.Event:
-        """Have a thread be kept by an outbox's news. Gives what lets it go."""
-        wait, has_begun, release = self.blocker()
-        outbox.put(wait)
-        self.wait_for(has_begun)
-        return release
-
-    def settle(self, outbox: Outbox) -> list[object]:
-        """What has been delivered when everything in an outbox has been."""
-        reached = threading.Event()
-        outbox.put(reached.set)
-        self.wait_for(reached)
-        return list(self.delivered)
-
-    def pass_time(self, seconds: float = STAND_IN_AFTER) -> None:
-        """A turn of the loop, and some time."""
-        while self.mailbox:
-            self.mailbox.popleft()()
-        self.clock.advance(seconds)
-
-    def wait_for(self, event: threading.Event) -> None:
-        assert event.wait(PATIENCE), "waited in vain"
-
-    def close(self) -> None:
-        for release in self._releases:
-            release.set()
-        for outbox in self.outboxes:
-            outbox.close()
-        self.delivery.stop()
+from support.manual_loop import PATIENCE
+from support.office import Office, in_thread, is_in
 
 
 @pytest.fixture
@@ -99,16 +29,6 @@ def office() -> Iterator[Office]:
     made = Office()
     yield made
     made.close()
-
-
-def delivery_threads() -> int:
-    return sum(thread.name == "openjd.sessions delivery" for thread in threading.enumerate())
-
-
-def in_thread(call: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
 
 
 # Order
@@ -241,250 +161,6 @@ def test_a_start_within_a_delivery(office: Office) -> None:
     assert office.settle(outbox) == ["end of the callback", "news of the next"]
 
 
-# In place
-
-
-def is_in(delivered: list[object], word: object) -> Callable[[], bool]:
-    return lambda: word in delivered
-
-
-def test_who_starts_delivers_in_place(office: Office) -> None:
-    """API §9: what needs no process is told on the caller's thread, before the starter returns."""
-    outbox = office.outbox()
-    threads: list[int] = []
-    open_outbox = outbox.shut()
-    assert outbox.is_delivered_here
-    outbox.put(lambda: threads.append(threading.get_ident()))
-    office.put(outbox, "final", "later")
-    outbox.deliver_here(is_in(office.delivered, "final"))
-    assert threads == [threading.get_ident()]
-    assert "final" in office.delivered
-    open_outbox()
-    assert not outbox.is_delivered_here
-    assert office.settle(outbox) == ["final", "later"]
-
-
-def test_delivery_in_place_waits_for_news(office: Office) -> None:
-    """A wait inside the RUNNING call: the loop's news come while it waits."""
-    outbox = office.outbox()
-    outbox.shut()
-    has_begun = threading.Event()
-    outbox.put(has_begun.set)
-
-    def loop() -> None:
-        office.wait_for(has_begun)
-        office.put(outbox, "line", "final")
-
-    thread = in_thread(loop)
-    outbox.deliver_here(is_in(office.delivered, "final"))
-    thread.join()
-    assert office.delivered == ["line", "final"]
-
-
-def test_delivery_in_place_gives_up_in_time(office: Office) -> None:
-    """``wait(timeout)`` inside a callback."""
-    outbox = office.outbox()
-    open_outbox = outbox.shut()
-    office.put(outbox, "line")
-    outbox.deliver_here(is_in(office.delivered, "final"), timeout=0)
-    open_outbox()
-    office.put(outbox, "final")
-    assert office.settle(outbox) == ["line", "final"]
-
-
-def test_nested_delivery_in_place(office: Office) -> None:
-    """A callback that waits for the action whose news it is told of; order is kept."""
-    outbox = office.outbox()
-
-    def callback() -> None:
-        assert outbox.is_delivered_here
-        outbox.deliver_here(is_in(office.delivered, "second"))
-        office.delivered.append("end of the callback")
-
-    release = office.block(outbox)
-    outbox.put(callback)
-    office.put(outbox, "first", "second", "third")
-    release.set()
-    assert office.settle(outbox) == ["first", "second", "end of the callback", "third"]
-
-
-def test_a_callback_that_has_waited_is_still_the_only_one(office: Office) -> None:
-    """API §9: calls do not overlap, also when a stand-in serves the others."""
-    outbox, other = office.outbox(), office.outbox()
-    wait, has_waited, release = office.blocker()
-
-    def callback() -> None:
-        outbox.deliver_here(is_in(office.delivered, "waited for"))
-        wait()
-
-    release_first = office.block(outbox)
-    outbox.put(callback)
-    office.put(outbox, "waited for", "later")
-    release_first.set()
-    office.wait_for(has_waited)
-    reached = threading.Event()
-    other.put(reached.set)
-    office.pass_time()
-    office.wait_for(reached)
-    assert office.delivered == ["waited for"]
-    release.set()
-    assert office.settle(outbox) == ["waited for", "later"]
-
-
-def test_nested_delivery_in_place_within_a_start(office: Office) -> None:
-    """``cleanup`` in a callback in the RUNNING call."""
-    outbox = office.outbox()
-    open_outbox = outbox.shut()
-    outbox.put(lambda: outbox.deliver_here(is_in(office.delivered, "second")))
-    office.put(outbox, "first", "second", "third")
-    outbox.deliver_here(is_in(office.delivered, "first"))
-    assert office.delivered == ["first", "second"]
-    open_outbox()
-    assert office.settle(outbox) == ["first", "second", "third"]
-
-
-def test_a_callback_that_starts_an_action_and_waits_for_it(office: Office) -> None:
-    """API §9: any method may be called in a callback; no other thread is needed for it."""
-    outbox = office.outbox()
-    waited: list[bool] = []
-
-    def callback() -> None:
-        open_outbox = outbox.shut()
-        office.put(outbox, "final")
-        open_outbox()
-        outbox.deliver_here(is_in(office.delivered, "final"), timeout=1)
-        waited.append("final" in office.delivered)
-
-    outbox.put(callback)
-    office.settle(outbox)
-    assert waited == [True]
-    assert delivery_threads() == 1
-
-
-def test_a_starter_takes_over_from_a_blocked_delivery(office: Office) -> None:
-    """API §9: the terminal call of the last action still goes on, on its own thread."""
-    outbox = office.outbox()
-    release = office.block(outbox)
-    open_outbox = outbox.shut()
-    office.put(outbox, "final")
-    outbox.deliver_here(is_in(office.delivered, "final"))
-    assert office.delivered == ["final"]
-    open_outbox()
-    release.set()
-    office.put(outbox, "next")
-    assert office.settle(outbox) == ["final", "next"]
-
-
-def test_nobody_else_is_delivered_here(office: Office) -> None:
-    """Who merely waits must not deliver: Ctrl-C has to reach it."""
-    outbox = office.outbox()
-    seen: list[bool] = []
-    outbox.shut()
-    thread = in_thread(lambda: seen.append(outbox.is_delivered_here))
-    thread.join()
-    assert (seen, outbox.is_delivered_here) == ([False], True)
-
-
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(3)])
-def test_an_interrupt_in_place_reaches_the_caller(office: Office, interrupt: BaseException) -> None:
-    """DESIGN §4: Ctrl-C passes on; the turn is given back, and nothing is lost or told twice."""
-    outbox = office.outbox()
-    open_outbox = outbox.shut()
-
-    def interrupted() -> None:
-        office.delivered.append("interrupted")
-        raise interrupt
-
-    outbox.put(interrupted)
-    office.put(outbox, "final")
-    with pytest.raises(type(interrupt)):
-        outbox.deliver_here(is_in(office.delivered, "final"))
-    open_outbox()
-    assert office.settle(outbox) == ["interrupted", "final"]
-
-
-def test_an_error_in_place_harms_nobody(office: Office) -> None:
-    """LOG-7: a failing handler or callback."""
-    outbox = office.outbox()
-    outbox.shut()
-
-    def fail() -> None:
-        raise ValueError
-
-    outbox.put(fail)
-    office.put(outbox, "final")
-    outbox.deliver_here(is_in(office.delivered, "final"))
-    assert office.delivered == ["final"]
-
-
-# All orders
-
-
-class Desk(Delivery):
-    """A delivery whose turns the test takes itself, one by one."""
-
-    def __init__(self) -> None:
-        super().__init__(post=lambda _: None, call_later=lambda *_: None)
-        self.turns: deque[Callable[[], None]] = deque()
-
-    def schedule(self, turn: Callable[[], None]) -> None:
-        self.turns.append(turn)
-
-
-class History:
-    """One outbox, and what is done to it on one thread: loop, starter and delivery take turns."""
-
-    def __init__(self) -> None:
-        self.desk = Desk()
-        self.outbox = Outbox(self.desk)
-        self.delivered: list[int] = []
-        self.count = 0
-        self.open_outbox: Callable[[], None] = lambda: None
-        self.is_starting = False
-
-    def put(self) -> None:
-        self.outbox.put(partial(self.delivered.append, self.count))
-        self.count += 1
-
-    def shut(self) -> None:
-        self.open_outbox = self.outbox.shut()
-        self.is_starting = True
-
-    def open(self) -> None:
-        self.open_outbox()
-        self.is_starting = False
-
-    def take_turn(self) -> None:
-        before = len(self.delivered)
-        if self.desk.turns:
-            self.desk.turns.popleft()()
-        assert not self.is_starting or len(self.delivered) == before
-
-    def deliver_one_here(self) -> None:
-        before = len(self.delivered)
-        self.outbox.deliver_here(lambda: len(self.delivered) > before, timeout=0)
-        self.is_starting = False
-
-    def end(self) -> None:
-        self.open()
-        while self.desk.turns:
-            self.take_turn()
-
-
-DEEDS = (History.put, History.shut, History.open, History.take_turn, History.deliver_one_here)
-
-
-def test_all_histories_of_six_deeds() -> None:
-    """Nothing is lost, doubled or overtaken, and nothing is told while an action is being started."""
-    for deeds in product(DEEDS, repeat=6):
-        history = History()
-        for deed in deeds:
-            deed(history)
-            assert history.delivered == list(range(len(history.delivered)))
-        history.end()
-        assert history.delivered == list(range(history.count))
-
-
 # Stand-ins
 
 
@@ -499,7 +175,7 @@ def test_a_stand_in_takes_over_when_one_blocks(office: Office) -> None:
     office.pass_time()
     office.wait_for(reached)
     assert office.delivered == []
-    assert delivery_threads() == 2
+    assert len(office.threads()) == 2
     release.set()
     assert office.settle(blocked) == ["of the blocked"]
 
@@ -509,14 +185,14 @@ def test_no_stand_in_before_its_time(office: Office) -> None:
     office.block(office.outbox())
     office.put(office.outbox(), "waits")
     office.pass_time(STAND_IN_AFTER * 0.9)
-    assert delivery_threads() == 1
+    assert len(office.threads()) == 1
 
 
 def test_no_stand_in_if_nobody_waits(office: Office) -> None:
     office.block(office.outbox())
     for _ in range(5):
         office.pass_time()
-    assert delivery_threads() == 1
+    assert len(office.threads()) == 1
 
 
 @pytest.mark.parametrize("times", [0, 3])
@@ -551,7 +227,7 @@ def test_stand_ins_for_stand_ins_up_to_eight(office: Office) -> None:
     office.put(waiting, "at last")
     for _ in range(5):
         office.pass_time()
-    assert (office.delivered, delivery_threads()) == ([], MOST_THREADS)
+    assert (office.delivered, len(office.threads())) == ([], MOST_THREADS)
     releases[3].set()
     assert office.settle(waiting) == ["at last"]
 
@@ -565,7 +241,7 @@ def test_threads_end_when_they_are_not_needed(office: Office) -> None:
     office.settle(other)
     release.set()
     office.settle(blocked)
-    threads = [thread for thread in threading.enumerate() if thread.name == "openjd.sessions delivery"]
+    threads = office.threads()
     office.put(other, *range(100))
     office.delivery.stop()
     for thread in threads:
@@ -576,7 +252,7 @@ def test_threads_end_when_they_are_not_needed(office: Office) -> None:
 
 def test_it_can_start_again(office: Office) -> None:
     """LC-30: with the next Session."""
-    threads = [thread for thread in threading.enumerate() if thread.name == "openjd.sessions delivery"]
+    threads = office.threads()
     office.delivery.stop()
     for thread in threads:
         thread.join(PATIENCE)
