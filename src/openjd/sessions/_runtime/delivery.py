@@ -206,11 +206,12 @@ class Outbox:
             self._shut_count += 1
             self._shut_by = threading.get_ident()
             self._is_in_start = True
-            return partial(self._end_start, partial(self._open, self._shut_count))
+            return partial(self._end_start, self._shut_count)
 
-    def _end_start(self, opening: News) -> None:
-        self._is_in_start = False
-        self._delivery.schedule(opening)
+    def _end_start(self, count: int) -> None:
+        if count == self._shut_count:  # else an action was started from within the first or final call of this one
+            self._is_in_start = False
+        self._delivery.schedule(partial(self._open, count))
 
     def _open(self, count: int) -> None:
         with self._changed:
