@@ -157,7 +157,7 @@ class _Run:
         self._log = log
         self._callback = callback
         self._loop = default_loop()
-        self._loop.join(self)
+        self._loop.join(self, self)
         self._outbox = Outbox(self._loop.delivery)
         self._keeper: Optional[Keeper] = None
         self.action = RunningAction(Surroundings(self._loop, self._outbox, log, self))
@@ -177,8 +177,9 @@ class _Run:
             self.action.end_unstarted(StartFailed(str(error)))
         except BaseException:
             self.action.abandon()
-            open_outbox()
+            self._outbox.reopen()
             raise
+        self._outbox.end_start(open_outbox)
         return open_outbox
 
     def status_changed(self, status: ActionStatus, line: str) -> None:
@@ -191,7 +192,7 @@ class _Run:
             self._loop.post(partial(self._keeper.leave, _nothing))
         self._loop.post(action.close)
         self._outbox.close()
-        self._loop.part()
+        self._loop.part(self)
         action.future.set_result(status)
         tell(self._log, self._callback, status.state)
 

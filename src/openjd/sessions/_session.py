@@ -46,7 +46,7 @@ class Session(SessionView):
 
     Args:
         session_id: Identifies the Session in log records and calls.
-        job_parameter_values: The job's parameters: a dictionary of ``openjd.model.ParameterValue``, or ``Parameter`` objects.
+        job_parameter_values: A dictionary of ``openjd.model.ParameterValue``, or a list of ``Parameter``.
         job_name: Name of the job.
         path_mapping_rules: How paths of other hosts are found on this one; copied.
         retain_working_dir: Leave the working directory where it is when the Session ends.

@@ -36,6 +36,7 @@ class Delivery:
         self._post = post
         self._call_later = call_later
         self._turns: SimpleQueue[News] = SimpleQueue()
+        self.put_turn = self._turns.put
         self._lock = threading.Lock()
         self._thread_count = 0
         self._busy_count = 0
@@ -163,6 +164,7 @@ class Outbox:
         self._shut_count = 0
         self._shut_by: Optional[int] = None
         self._is_in_start = False
+        self._opening: Optional[News] = None
         self._deliverer: Optional[int] = None
         delivery.count_outbox(1)
 
@@ -199,19 +201,25 @@ class Outbox:
     def shut(self) -> News:
         """Keep news back from now on: this thread starts an action. Gives the call that opens the outbox again.
 
-        That call makes no system call and does not give up the interpreter.
+        That call makes no system call, does not give up the interpreter, and can't be interrupted by a signal.
         """
         with self._changed:
             self._is_shut = True
             self._shut_count += 1
             self._shut_by = threading.get_ident()
             self._is_in_start = True
-            return partial(self._end_start, self._shut_count)
+            self._opening = partial(self._delivery.put_turn, partial(self._open, self._shut_count))
+            return self._opening
 
-    def _end_start(self, count: int) -> None:
-        if count == self._shut_count:  # else an action was started from within the first or final call of this one
+    def end_start(self, open_outbox: News) -> None:
+        """The starter makes no call any more in which news could be waited for."""
+        if open_outbox is self._opening:  # else an action was started from within the first or final call of this one
             self._is_in_start = False
-        self._delivery.schedule(partial(self._open, count))
+
+    def reopen(self) -> None:
+        """The start was interrupted: deliver what there is."""
+        self._is_in_start = False
+        self._delivery.schedule(partial(self._open, self._shut_count))
 
     def _open(self, count: int) -> None:
         with self._changed:

@@ -65,11 +65,12 @@ class Loop:
         self.platform: Platform = make_platform(self)
         self._lock = threading.Lock()
         self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
-        self._use_count = 0
+        self._joined: set[object] = set()
         self._mailbox: deque[Call] = deque()
         self._timers: list[Timer] = []
         self._order = itertools.count()
         self._selector: Optional[selectors.BaseSelector] = None
+        self._thread: Optional[threading.Thread] = None
         self._bell, self._bell_pull = os.pipe()  # kept while the threads are stopped: ``post`` may come at any time
         for end in (self._bell, self._bell_pull):
             os.set_blocking(end, False)
@@ -77,34 +78,40 @@ class Loop:
 
     # -- who uses it; any thread
 
-    def join(self, user: LoopUser) -> None:
-        """Start the threads if this is the first user."""
+    def join(self, key: object, user: LoopUser) -> None:
+        """Be there until ``part`` is called with this key; the threads start if they don't run."""
         with self._lock:
             self._users.add(user)
-            self._use_count += 1
-            if self._use_count == 1:
-                self._start()
+            self._joined.add(key)
+            self._start()
 
-    def part(self) -> None:
+    def part(self, key: object) -> None:
         """One user less; with the last one the threads stop, as soon as the mailbox is empty."""
         with self._lock:
-            self._use_count -= 1
+            self._joined.discard(key)
         self.post(_nothing)
 
     def _start(self) -> None:
-        if self._selector is not None:  # it has not stopped since the last user parted, and now it won't
+        if self._thread is not None:
             return
-        self._selector = selectors.DefaultSelector()
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
         self.watch(self._bell, self._answer_bell)
         self.delivery.start()
-        threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:  # no thread could be had, or Ctrl-C
+            if not self._thread.is_alive():
+                self._thread = None
+            raise
 
     def _is_used(self) -> bool:
         with self._lock:
-            if self._use_count or self._mailbox or self._selector is None:
+            if self._joined or self._mailbox or self._selector is None:
                 return self._selector is not None
             self._selector.close()
-            self._selector = None
+            self._selector = self._thread = None
             self._timers.clear()
             self.delivery.stop()
             return False

@@ -40,11 +40,11 @@ class SessionResources:
 
     def connect(self, user: LoopUser) -> tuple[Loop, Outbox]:
         """The loop and the outbox, from the first action on."""
-        if self._loop is None or self._outbox is None:
+        if self._outbox is None:
             self._loop = default_loop()
-            self._loop.join(user)
+            self._loop.join(self, user)
             self._outbox = Outbox(self._loop.delivery)
-        return self._loop, self._outbox
+        return self._connected_loop, self._outbox
 
     def begin(self, action: RunningAction) -> None:
         """An action has been accepted."""
@@ -96,7 +96,7 @@ class SessionResources:
         if self._outbox is not None:
             self._outbox.close()
         if self._loop is not None:
-            self._loop.part()
+            self._loop.part(self)
 
     def drop(self) -> None:
         """Give everything back though nobody has asked for it; may be called by the garbage collector."""

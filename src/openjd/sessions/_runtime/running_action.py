@@ -144,7 +144,7 @@ class RunningAction:
         self.around.loop.post(partial(self._begin, keeper, command))
         if not self._answered.wait(START_LIMIT):
             self.around.loop.post(partial(self._give_up_on, keeper))
-            self._answered.wait()
+            self._answered.wait(START_LIMIT)
         return self.pid is not None
 
     def cancel(self, request: CancelRequested) -> None:

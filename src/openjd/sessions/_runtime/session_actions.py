@@ -18,7 +18,7 @@ from typing import Callable, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
 from openjd.sessions._core.actions import ResolvedAction
-from openjd.sessions._core.environments import EnteredEnvironment, EnvironmentStack, Variables
+from openjd.sessions._core.environments import EnvironmentStack
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
@@ -36,13 +36,17 @@ _SECRET_DIRECTIVE = "openjd_redacted_env:"
 
 @dataclass(frozen=True)
 class Plan:
-    """What has to be done for one action once its call is accepted."""
+    """What has to be done for one action."""
 
+    commit: Callable[[], None]
+    """Changes the state, under the lock: the call is accepted from now on."""
     prepare: Callable[[], Optional[ResolvedAction]]
     """Gives the action, or None if there is nothing to run; raises ActionFailed."""
     variables: Callable[[], Mapping[str, str]]
     """Gives the environment of its process, once it is prepared."""
     banner: Optional[str] = None
+    entering: Optional[str] = None
+    """Identifier of the environment that it enters."""
 
 
 class SessionActions:
@@ -67,46 +71,44 @@ class SessionActions:
         self._log = resources.log
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
+        self._is_cleaned_up = False
 
     @property
     def current(self) -> Optional[RunningAction]:
         """The running action, or the last one."""
         return self._resources.action
 
-    # -- accepting; under the lock, so that a refused call changes nothing
+    # -- starting; on the caller's thread
 
-    def begin(self, name: str) -> RunningAction:
-        """Accept a task or a subprocess."""
-        with self.lock:
-            self.lifecycle.check(Call.START, name)
-            action = self._begin()
-            self.lifecycle.start(name)
-            return action
+    def start(self, name: str, call: Call, accept: Callable[[], Plan]) -> News:
+        """Accept, prepare and start an action.
 
-    def begin_entering(self, name: str, entered: EnteredEnvironment) -> RunningAction:
-        """Accept the entering of an environment; from now on it counts as entered (ENV-2)."""
-        with self.lock:
-            self.lifecycle.check(Call.START, name)
-            self.stack.check_enter(entered.identifier, entered.environment)
-            action = self._begin(entered.identifier)
-            self.lifecycle.start(name)
-            self.stack.push(entered)
-            return action
+        Gives what lets the news of it be delivered: the last call that a starter makes, so that its caller's next
+        statement runs before any further news (API §9).
 
-    def begin_exiting(
-        self, name: str, identifier: str, *, keep_session_running: bool
-    ) -> tuple[RunningAction, EnteredEnvironment, list[Variables]]:
-        """Accept an exit; gives what was entered, and the variables as they were, its own included (ENV-9)."""
-        with self.lock:
-            self.lifecycle.check(Call.EXIT, name)
-            entered = self.stack.check_exit(identifier)
-            variables = self.stack.variables()
-            action = self._begin()
-            self.lifecycle.exit(name, keep_session_running=keep_session_running)
-            self.stack.pop()
-            return action, entered, variables
+        Args:
+            name: The method that was called.
+            call: What it is to the lifecycle.
+            accept: Under the lock: checks what else there is to check, and gives the plan.
+        """
+        previous = self.current
+        try:
+            with self.lock:
+                self.lifecycle.check(call, name)
+                plan = accept()
+                action = self._make_current(plan.entering)
+                open_outbox = action.around.outbox.shut()
+                plan.commit()
+            self._prepare_and_start(action, plan)
+            action.around.outbox.end_start(open_outbox)
+        except BaseException:  # refused; or Ctrl-C, which must not leave an accepted action behind unfinished
+            if self.current is not None and self.current is not previous:
+                self.current.abandon()
+                self.current.around.outbox.reopen()
+            raise
+        return open_outbox
 
-    def _begin(self, entering: Optional[str] = None) -> RunningAction:
+    def _make_current(self, entering: Optional[str]) -> RunningAction:
         """Make the action known, before the state says that one is running: a signal handler may cancel it then."""
         if self._around is None:
             loop, outbox = self._resources.connect(self)
@@ -115,23 +117,6 @@ class SessionActions:
         self._resources.begin(action)
         self.status = action.initial_status
         return action
-
-    # -- starting; on the caller's thread
-
-    def run(self, action: RunningAction, plan: Plan) -> News:
-        """Prepare and start an accepted action.
-
-        Gives what lets the news of it be delivered: the last call that a starter makes, so that its caller's next
-        statement runs before any further news (API §9).
-        """
-        open_outbox = action.around.outbox.shut()
-        try:
-            self._prepare_and_start(action, plan)
-        except BaseException:  # Ctrl-C, for instance: the action must not stay behind unfinished
-            action.abandon()
-            open_outbox()
-            raise
-        return open_outbox
 
     def _prepare_and_start(self, action: RunningAction, plan: Plan) -> None:
         if plan.banner:
@@ -245,9 +230,17 @@ class SessionActions:
             with suppress(TimeoutError):
                 self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         with self.lock:
-            if self.lifecycle.state is SessionState.ENDED:
+            if self._is_cleaned_up:
                 return
+            self._is_cleaned_up = True
             self.lifecycle.cleanup()
+        try:
+            self._give_back(deadline)
+        except BaseException:  # Ctrl-C: whoever calls again finishes it
+            self._is_cleaned_up = False
+            raise
+
+    def _give_back(self, deadline: Optional[float]) -> None:
         self._log.section("Session Cleanup")
         directory = self._resources.workspace.directory
         if not self._resources.retains_directory:
@@ -262,6 +255,7 @@ class SessionActions:
 
     def _forget(self) -> None:
         self.lock = threading.Lock()
+        self._is_cleaned_up = True
         self.lifecycle.cleanup()
         self._resources.forget()
 

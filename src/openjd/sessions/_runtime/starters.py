@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._core.actions import CancelMethod, ResolvedAction
-from openjd.sessions._core.environments import EnteredEnvironment
+from openjd.sessions._core.environments import EnteredEnvironment, Variables
+from openjd.sessions._core.lifecycle import Call
 from openjd.sessions._core.parameters import Task
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions._runtime.delivery import News
@@ -43,14 +44,24 @@ class Starters:
         self._preparation: Optional[Preparation] = None
 
     def enter(self, entered: EnteredEnvironment, rules: Rules, variables: ProcessVariables) -> News:
-        """Enter an environment."""
-        action = self._actions.begin_entering("enter_environment()", entered)
-        plan = Plan(
-            banner=f"Entering Environment: {entered.environment.name}",
-            prepare=lambda: self._prepare_entering(entered, rules),
-            variables=lambda: variables.with_layers(self._actions.stack.variables()),
-        )
-        return self._actions.run(action, plan)
+        """Enter an environment; once that is accepted it counts as entered (ENV-2)."""
+        actions, name = self._actions, "enter_environment()"
+
+        def commit() -> None:
+            actions.lifecycle.start(name)
+            actions.stack.push(entered)
+
+        def accept() -> Plan:
+            actions.stack.check_enter(entered.identifier, entered.environment)
+            return Plan(
+                banner=f"Entering Environment: {entered.environment.name}",
+                entering=entered.identifier,
+                commit=commit,
+                prepare=lambda: self._prepare_entering(entered, rules),
+                variables=lambda: variables.with_layers(actions.stack.variables()),
+            )
+
+        return actions.start(name, Call.START, accept)
 
     def exit(
         self,
@@ -62,30 +73,41 @@ class Starters:
         resolved_symtab: Optional[object],
     ) -> News:
         """Exit the innermost environment; the symbol table of its entering is used if none is given (SYM-14)."""
-        action, entered, layers = self._actions.begin_exiting(
-            "exit_environment()", identifier, keep_session_running=keep_session_running
-        )
-        if resolved_symtab is not None:
-            entered = replace(entered, resolved_symtab=resolved_symtab)
-        plan = Plan(
-            banner=f"Exiting Environment: {entered.environment.name}",
-            prepare=lambda: self._prepared().exit(entered, rules),
-            variables=lambda: variables.with_layers(layers),
-        )
-        return self._actions.run(action, plan)
+        actions, name = self._actions, "exit_environment()"
+
+        def commit() -> None:
+            actions.lifecycle.exit(name, keep_session_running=keep_session_running)
+            actions.stack.pop()
+
+        def accept() -> Plan:
+            entered = actions.stack.check_exit(identifier)
+            if resolved_symtab is not None:
+                entered = replace(entered, resolved_symtab=resolved_symtab)
+            layers = actions.stack.variables()  # its own included (ENV-9)
+            return Plan(
+                banner=f"Exiting Environment: {entered.environment.name}",
+                commit=commit,
+                prepare=lambda: self._prepared().exit(entered, rules),
+                variables=lambda: variables.with_layers(layers),
+            )
+
+        return actions.start(name, Call.EXIT, accept)
 
     def run_task(self, task: Task, rules: Rules, variables: ProcessVariables, *, sees_environments: bool) -> News:
         """Run a task, with or without the variables of the entered environments."""
-        action = self._actions.begin("run_task()" if sees_environments else "_run_task_without_session_env()")
-        layers = self._actions.stack.variables() if sees_environments else []
-        plan = Plan(
-            banner="Running Task" if task.has_banner else None,
-            prepare=lambda: self._prepared().task(
-                task.script, task.parameters, rules, task.step_name, task.resolved_symtab
+        name = "run_task()" if sees_environments else "_run_task_without_session_env()"
+        return self._actions.start(
+            name,
+            Call.START,
+            lambda: Plan(
+                banner="Running Task" if task.has_banner else None,
+                commit=lambda: self._actions.lifecycle.start(name),
+                prepare=lambda: self._prepared().task(
+                    task.script, task.parameters, rules, task.step_name, task.resolved_symtab
+                ),
+                variables=lambda: variables.with_layers(self._layers(sees_environments)),
             ),
-            variables=lambda: variables.with_layers(layers),
         )
-        return self._actions.run(action, plan)
 
     def run_subprocess(
         self,
@@ -97,15 +119,20 @@ class Starters:
         sees_environments: bool,
     ) -> News:
         """Run an ad-hoc process, with or without the variables of the entered environments (SUB-5)."""
-        resolved = as_subprocess(argv, timeout)
-        action = self._actions.begin("run_subprocess()")
-        layers = self._actions.stack.variables() if sees_environments else []
-        plan = Plan(
-            banner=banner,
-            prepare=lambda: self._prepare_subprocess(resolved),
-            variables=lambda: variables.with_layers(layers),
+        resolved, name = as_subprocess(argv, timeout), "run_subprocess()"
+        return self._actions.start(
+            name,
+            Call.START,
+            lambda: Plan(
+                banner=banner,
+                commit=lambda: self._actions.lifecycle.start(name),
+                prepare=lambda: self._prepare_subprocess(resolved),
+                variables=lambda: variables.with_layers(self._layers(sees_environments)),
+            ),
         )
-        return self._actions.run(action, plan)
+
+    def _layers(self, sees_environments: bool) -> list[Variables]:
+        return self._actions.stack.variables() if sees_environments else []
 
     def _prepare_entering(self, entered: EnteredEnvironment, rules: Rules) -> Optional[ResolvedAction]:
         layer, resolved = self._prepared().enter(
