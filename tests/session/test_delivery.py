@@ -138,10 +138,21 @@ def test_the_end_of_an_earlier_start_does_not_end_a_later_one(office: Office) ->
     open_first = outbox.shut()
     thread = in_thread(start_second)
     office.wait_for(has_shut)
+    outbox.end_start(open_first)
     open_first()
     first_has_ended.set()
     thread.join()
     assert seen == [True]
+
+
+def test_an_interrupted_start_opens_too(office: Office) -> None:
+    """LC-27, DESIGN §4: Ctrl-C in a starter."""
+    outbox = office.outbox()
+    outbox.shut()
+    office.put(outbox, "news")
+    outbox.reopen()
+    assert not outbox.is_delivered_here
+    assert office.settle(outbox) == ["news"]
 
 
 def test_a_start_within_a_delivery(office: Office) -> None:
@@ -172,7 +183,7 @@ def test_a_stand_in_takes_over_when_one_blocks(office: Office) -> None:
     reached = threading.Event()
     other.put(reached.set)
     assert not reached.is_set()
-    office.pass_time()
+    office.outlast()
     office.wait_for(reached)
     assert office.delivered == []
     assert len(office.threads()) == 2
@@ -191,7 +202,7 @@ def test_no_stand_in_before_its_time(office: Office) -> None:
 def test_no_stand_in_if_nobody_waits(office: Office) -> None:
     office.block(office.outbox())
     for _ in range(5):
-        office.pass_time()
+        office.outlast()
     assert len(office.threads()) == 1
 
 
@@ -206,10 +217,9 @@ def test_a_stand_in_comes_for_news_that_were_there_before(office: Office, times:
     office.delivery.schedule(wait)
     office.wait_for(has_begun)
     for _ in range(times):
-        office.pass_time()
+        office.outlast()
     open_other()
-    office.pass_time()
-    office.pass_time()
+    office.outlast()
     office.wait_for(reached)
 
 
@@ -221,12 +231,12 @@ def test_stand_ins_for_stand_ins_up_to_eight(office: Office) -> None:
         releases.append(release)
         office.outbox().put(wait)
         if number:
-            office.pass_time()
+            office.outlast()
         office.wait_for(has_begun)
     waiting = office.outbox()
     office.put(waiting, "at last")
     for _ in range(5):
-        office.pass_time()
+        office.outlast()
     assert (office.delivered, len(office.threads())) == ([], MOST_THREADS)
     releases[3].set()
     assert office.settle(waiting) == ["at last"]
@@ -237,7 +247,7 @@ def test_threads_end_when_they_are_not_needed(office: Office) -> None:
     blocked, other = office.outbox(), office.outbox()
     release = office.block(blocked)
     office.put(other, "waits")
-    office.pass_time()
+    office.outlast()
     office.settle(other)
     release.set()
     office.settle(blocked)

@@ -33,8 +33,10 @@ def test_who_starts_delivers_in_place(office: Office) -> None:
     outbox.deliver_here(is_in(office.delivered, "final"))
     assert threads == [threading.get_ident()]
     assert "final" in office.delivered
-    open_outbox()
+    assert outbox.is_delivered_here
+    outbox.end_start(open_outbox)
     assert not outbox.is_delivered_here
+    open_outbox()
     assert office.settle(outbox) == ["final", "later"]
 
 
@@ -98,7 +100,7 @@ def test_a_callback_that_has_waited_is_still_the_only_one(office: Office) -> Non
     office.wait_for(has_waited)
     reached = threading.Event()
     other.put(reached.set)
-    office.pass_time()
+    office.outlast()
     office.wait_for(reached)
     assert office.delivered == ["waited for"]
     release.set()
@@ -200,9 +202,10 @@ class Desk(Delivery):
     def __init__(self) -> None:
         super().__init__(post=lambda _: None, call_later=lambda *_: None)
         self.turns: deque[Callable[[], None]] = deque()
+        self.put_turn = self.turns.append  # type: ignore[assignment]
 
     def schedule(self, turn: Callable[[], None]) -> None:
-        self.turns.append(turn)
+        self.put_turn(turn)
 
 
 class History:
@@ -225,6 +228,7 @@ class History:
         self.is_starting = True
 
     def open(self) -> None:
+        self.outbox.end_start(self.open_outbox)
         self.open_outbox()
         self.is_starting = False
 
