@@ -56,6 +56,8 @@ class EnteredEnvironment:
     layer: VariableLayer
     step_name: Optional[str]
     resolved_symtab: Optional[object]
+    scope: str = ""
+    """Unlike the identifier never used again: what its processes leave behind ends with it."""
 
 
 class EnvironmentStack:
@@ -63,6 +65,7 @@ class EnvironmentStack:
 
     def __init__(self) -> None:
         self._entered: list[EnteredEnvironment] = []
+        self._push_count = 0
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -80,7 +83,13 @@ class EnvironmentStack:
                     raise WrapConflictError(environment.name, entered.environment.name)
 
     def push(self, entered: EnteredEnvironment) -> None:
-        self._entered.append(entered)
+        self._push_count += 1
+        self._entered.append(replace(entered, scope=str(self._push_count)))
+
+    @property
+    def innermost_scope(self) -> str:
+        """The scope of what is started now; empty outside of all environments."""
+        return self._entered[-1].scope if self._entered else ""
 
     def check_exit(self, identifier: str) -> EnteredEnvironment:
         """The environment to exit, which must be the innermost one (ENV-8)."""

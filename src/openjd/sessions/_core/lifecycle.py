@@ -147,7 +147,7 @@ class ActionMachine:
         self._exit: Optional[Exited] = None
         self._kept_cancel: Optional[CancelRequested] = None
         self._is_marked_failed = self._is_timed_out = self._is_canceled = False
-        self._has_exited = self._has_tree_ended = self._has_output_ended = False
+        self.has_exited = self.has_tree_ended = self._has_output_ended = False
         self._has_nothing_to_run = False
 
     def set_limits(self, *, notify_period: Optional[float], time_limit: Optional[float]) -> None:
@@ -183,7 +183,7 @@ class ActionMachine:
         return self._give_up(event.reason)
 
     def _on_nothing_to_run(self, _: NothingToRun, __: float) -> list[ActionEffect]:
-        self._has_nothing_to_run = self._has_exited = self._has_tree_ended = self._has_output_ended = True
+        self._has_nothing_to_run = self.has_exited = self.has_tree_ended = self._has_output_ended = True
         return []
 
     def _on_lost(self, event: Lost, _: float) -> list[ActionEffect]:
@@ -196,18 +196,18 @@ class ActionMachine:
         return [Publish(self.status)]
 
     def _on_cancel_requested(self, event: CancelRequested, now: float) -> list[ActionEffect]:
-        if event.mark_failed and (not self._has_exited or event.reason is not None):
+        if event.mark_failed and (not self.has_exited or event.reason is not None):
             self._is_marked_failed = True
             if event.reason is not None:
                 self.status = replace(self.status, fail_message=event.reason)
-        self._is_canceled = self._is_canceled or not self._has_exited
+        self._is_canceled = self._is_canceled or not self.has_exited
         if self.phase is Phase.PREPARING:
             self._kept_cancel = _merge(self._kept_cancel, event)
             return []
         return self._stop(event, now)
 
     def _on_limit_reached(self, _: LimitReached, now: float) -> list[ActionEffect]:
-        if self._has_exited or self._is_timed_out:
+        if self.has_exited or self._is_timed_out:
             return []
         self._is_timed_out = True
         return self._stop(CancelRequested(), now) if self.phase is Phase.RUNNING else []
@@ -221,10 +221,10 @@ class ActionMachine:
         return self._terminate(now) if self.phase is Phase.NOTIFIED else []
 
     def _on_exited(self, event: Exited, _: float) -> list[ActionEffect]:
-        self._has_exited = True
+        self.has_exited = True
         self._exit = event
         if self.phase in (Phase.NOTIFIED, Phase.TERMINATED):
-            return [Drain(patient=False)] if self._has_tree_ended else []
+            return [Drain(patient=False)] if self.has_tree_ended else []
         self.phase = Phase.DRAINING
         return [Drain(patient=True)]
 
@@ -233,18 +233,18 @@ class ActionMachine:
         return []
 
     def _on_tree_ended(self, _: TreeEnded, __: float) -> list[ActionEffect]:
-        self._has_tree_ended = True
+        self.has_tree_ended = True
         return [Drain(patient=False)] if self.phase in (Phase.NOTIFIED, Phase.TERMINATED) else []
 
     def _on_kill_limit_reached(self, _: KillLimitReached, __: float) -> list[ActionEffect]:
-        self._has_exited = self._has_tree_ended = self._has_output_ended = True
+        self.has_exited = self.has_tree_ended = self._has_output_ended = True
         return []
 
     # -- what follows
 
     def _stop(self, request: CancelRequested, now: float) -> list[ActionEffect]:
         """Notify or terminate, as the action's own method says (rules ACT-20, ACT-21, LC-25, LC-26)."""
-        if self.phase is Phase.TERMINATED or self._has_tree_ended:
+        if self.phase is Phase.TERMINATED or self.has_tree_ended:
             return []
         if self._notify_period is None or request.at_once or self.phase is Phase.DRAINING:
             return self._terminate(now)
@@ -255,20 +255,20 @@ class ActionMachine:
         return [Notify(self._until), Arm(Deadline.GRACE, self._until)]
 
     def _terminate(self, now: float) -> list[ActionEffect]:
-        if self._has_tree_ended:  # only its output is still being read
+        if self.has_tree_ended:  # only its output is still being read
             return []
         self.phase = Phase.TERMINATED
         return [Terminate(), Arm(Deadline.KILL, now + KILL_LIMIT)]
 
     def _give_up(self, reason: str) -> list[ActionEffect]:
         """The action is over, whatever is still missing."""
-        self._has_exited = self._has_tree_ended = self._has_output_ended = True
+        self.has_exited = self.has_tree_ended = self._has_output_ended = True
         self.status = replace(self.status, fail_message=reason)
         return []
 
     def _completion(self) -> list[ActionEffect]:
         is_stopping = self.phase in (Phase.NOTIFIED, Phase.TERMINATED)
-        if not self._has_exited or not self._has_output_ended or (is_stopping and not self._has_tree_ended):
+        if not self.has_exited or not self._has_output_ended or (is_stopping and not self.has_tree_ended):
             return []
         self.phase = Phase.ENDED
         if self._exit is not None:

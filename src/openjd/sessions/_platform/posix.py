@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -16,15 +19,23 @@ from importlib import resources
 from typing import Callable, Optional
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._platform.posix_sweep import end_marked
 from openjd.sessions._platform.posix_wire import Channel
-from openjd.sessions._platform.protocol import Command, ProcessObserver, Watcher
+from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
 
 ANSWER_LIMIT = 10.0
 """Seconds in which launcher and keepers have to answer."""
 _LONGEST_ANSWER = 64 * 1024
-_STAND_ALONE = ("posix_wire", "posix_children", "posix_keeper")
+_STAND_ALONE = ("posix_wire", "posix_children", "posix_files", "posix_resident", "posix_keeper", "posix_launcher")
 _OLDEST_PYTHON = (3, 9)
+_ANSWERED = (b"start", b"notify", b"terminate", b"hello")
+_SILENCE_LIMIT = 5.0
+"""Seconds without an answer after which a keeper is asked whether it is there, and again after which it is given up."""
+_KEEPER_SILENT = (
+    f"The keeper of this Session's processes has not answered for {2 * _SILENCE_LIMIT:g} seconds; "
+    "it and what it kept is terminated."
+)
 _KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 
 # Greets, then runs the program that comes back: its length in 16 digits, and its text.
@@ -172,20 +183,26 @@ class PosixProcess:
     def terminate(self) -> None:
         self._keeper.send(b"terminate", self.number)
 
+    def check(self) -> None:
+        self._keeper.send(b"hello")
+
 
 class PosixKeeper:
     """Our end of a keeper; used on the loop's thread only."""
 
-    def __init__(self, channel: Channel, watcher: Watcher, platform: PosixPlatform) -> None:
+    def __init__(self, channel: Channel, pid: int, watcher: Watcher) -> None:
         self._channel = channel
+        self._pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        self._pid = pid
+        self._mark = secrets.token_hex(8).encode()
         self._watcher = watcher
+        self._silence: Optional[Timer] = None
         self._environment: Optional[Mapping[str, str]] = None
         self._process: Optional[PosixProcess] = None
         self._count = 0
         self._when_gone: Optional[Callable[[], None]] = None
         self.is_lost = False
-        platform.keepers.add(self)
-        watcher.post(self._watch)
+        watcher.post(self._greet)
 
     def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
         if self.is_lost:
@@ -199,7 +216,8 @@ class PosixKeeper:
             reason = f"{error.object!r} cannot be written in this system's encoding, {error.encoding}"
             observer.not_started(f"Program {command.argv[0]!r} could not be started: {reason}.")
             return self._process
-        self.send(b"start", self._process.number, os.fsencode(command.directory), *argv)
+        where = (command.scope.encode(), os.fsencode(command.directory))
+        self.send(b"start", self._process.number, *where, *argv)
         return self._process
 
     def _send_environment(self, environment: Mapping[str, str]) -> None:
@@ -207,6 +225,9 @@ class PosixKeeper:
         if environment != self._environment:
             self.send(b"environment", *(os.fsencode(f"{name}={value}") for name, value in environment.items()))
             self._environment = dict(environment)
+
+    def release(self, scope: str) -> None:
+        self.send(b"release", scope.encode())
 
     def leave(self, when_gone: Callable[[], None]) -> None:
         self._when_gone = when_gone
@@ -216,19 +237,49 @@ class PosixKeeper:
             self.send(b"leave")
 
     def send(self, *fields: bytes) -> None:
-        if not self.is_lost:
-            self._channel.send(*fields)
+        """Send a frame; where one has to be answered, see to it that it is."""
+        if self.is_lost:
+            return
+        self._channel.send(*fields)
+        if self._channel.has_unsent:
             self._watch()
+        if fields[0] in _ANSWERED and self._silence is None:
+            self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._ask)
 
-    def close(self) -> None:
-        if not self.is_lost:
-            self._watcher.unwatch(self._channel.fileno())
-            self.forget()
+    def _greet(self) -> None:
+        self._watch()
+        self.send(b"mark", self._mark)
+
+    def _ask(self) -> None:
+        """It has not answered for a while: is it there?"""
+        self.send(b"hello")
+        self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._give_up)
+
+    def _give_up(self) -> None:
+        """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
+        self._kill()
+        threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
+        self._lose(_KEEPER_SILENT)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._pidfd is not None:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                os.kill(self._pid, signal.SIGKILL)
+
+    def _hear(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def forget(self) -> None:
         """Close our end, and leave the loop alone, which a forked child shares with its parent."""
         self.is_lost = True
         self._channel.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def _watch(self) -> None:
         if not self.is_lost:
@@ -244,8 +295,10 @@ class PosixKeeper:
             is_open, frames = False, []
         for fields in frames:
             self._tell(fields)
+        if frames:
+            self._hear()
         if not is_open:
-            self._lose()
+            self._lose(_KEEPER_LOST)
 
     def _tell(self, fields: list[bytes]) -> None:
         """Tell the observer what the keeper says of the process."""
@@ -264,16 +317,21 @@ class PosixKeeper:
             observer.notify_failed(f"cancel_info.json could not be written: {_text(values[0])}")
         elif kind == b"exited":
             wall, user, system = (float(value) for value in values[1:4])
-            observer.exited(int(values[0]), ActionUsage(wall, user, system, peak_memory_bytes=int(values[4])))
+            usage = ActionUsage(wall, user, system, peak_memory_bytes=int(values[4]))
+            observer.exited(int(values[0]), usage, [_text(name) for name in values[5:]])
         elif kind == b"ended":
             observer.tree_ended()
 
-    def _lose(self) -> None:
-        self.close()
+    def _lose(self, reason: str) -> None:
+        if self.is_lost:
+            return
+        self._hear()
+        self._watcher.unwatch(self._channel.fileno())
+        self.forget()
         if self._when_gone is not None:
             self._when_gone()
         elif self._process is not None:
-            self._process.observer.lost(_KEEPER_LOST)
+            self._process.observer.lost(reason)
 
 
 def _text(data: bytes) -> str:
@@ -287,7 +345,7 @@ class PosixPlatform:
         self._watcher = watcher
         self._lock = threading.Lock()
         self._launcher: Optional[_Launcher] = None
-        self.keepers: weakref.WeakSet[PosixKeeper] = weakref.WeakSet()
+        self._keepers: weakref.WeakSet[PosixKeeper] = weakref.WeakSet()
 
     def open_keeper(self) -> PosixKeeper:
         with self._lock:
@@ -298,7 +356,9 @@ class PosixPlatform:
             if answer[0] != b"keeper":
                 raise KeeperError(f"No keeper could be started for this Session's processes: {_text(answer[1])}")
             channel = Channel(socket.socket(fileno=launcher.take_descriptor()), _LONGEST_ANSWER)
-        return PosixKeeper(channel, self._watcher, self)
+            keeper = PosixKeeper(channel, int(answer[1]), self._watcher)
+            self._keepers.add(keeper)
+        return keeper
 
     def _ask_for_keeper(self) -> tuple[_Launcher, list[bytes]]:
         """Ask the launcher; one that has gone since it last answered is replaced."""
@@ -315,6 +375,6 @@ class PosixPlatform:
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
-        for keeper in list(self.keepers):
+        for keeper in list(self._keepers):
             keeper.forget()
         self._lock = threading.Lock()

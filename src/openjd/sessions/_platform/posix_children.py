@@ -20,6 +20,9 @@ from typing import Optional
 BUSY_LIMIT = 0.1
 """Seconds in which a program file that is still being written may become ready (rule ACT-9)."""
 
+MARK = b"OPENJD_SESSIONS_ACTION"
+"""Name of the variable that tells which keeper's action a process belongs to."""
+
 _DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
 _SHOWN_PATH = 4096
@@ -40,8 +43,9 @@ class Reaped:
     peak_memory_bytes: int
 
 
-def spawn(argv: list[bytes], environment: dict[bytes, bytes], output: int) -> int:
-    """Start a program in a session of its own, with its output going to the pipe ``output``; gives its id."""
+def spawn(argv: list[bytes], environment: dict[bytes, bytes], mark: bytes, output: int) -> int:
+    """Start a marked program in a session of its own, with its output going to the pipe ``output``; gives its id."""
+    environment[MARK] = mark
     program = _find_program(argv[0], environment.get(b"PATH", os.fsencode(os.defpath)))
     give_up = time.monotonic() + BUSY_LIMIT
     while True:
@@ -108,6 +112,25 @@ def children() -> list[int]:
             return [int(pid) for pid in listing.read().split()]
     except OSError:
         return []
+
+
+def mark_of(pid: int) -> bytes:
+    """The mark that a process was started with, or has inherited; empty if there is none, or it is not told."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as variables:
+            _, found, rest = (b"\0" + variables.read()).partition(b"\0%s=" % MARK)
+    except OSError:
+        return b""
+    return rest.partition(b"\0")[0] if found else b""
+
+
+def name_of(pid: int) -> bytes:
+    """The name of a process's program."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as name:
+            return name.read().strip().replace(b"\0", b"?")
+    except OSError:
+        return b"?"
 
 
 def groups_of(processes: Iterable[int]) -> set[int]:

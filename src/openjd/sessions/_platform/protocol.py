@@ -20,6 +20,8 @@ class Command:
     argv: Sequence[str]
     directory: str
     environment: Mapping[str, str]
+    scope: str = ""
+    """What it leaves behind lives until this scope is released."""
 
 
 class ProcessObserver(Protocol):
@@ -34,8 +36,11 @@ class ProcessObserver(Protocol):
     def notify_failed(self, reason: str) -> None:
         """The process was not notified."""
 
-    def exited(self, code: int, usage: ActionUsage) -> None:
-        """The command's own process has exited; on POSIX a signal's number is negative."""
+    def exited(self, code: int, usage: ActionUsage, left: Sequence[str]) -> None:
+        """The command's own process has exited; on POSIX a signal's number is negative.
+
+        ``left`` names the processes of its tree that live on: number and program.
+        """
 
     def tree_ended(self) -> None:
         """Nothing of the process's tree is left."""
@@ -53,6 +58,9 @@ class Process(Protocol):
     def terminate(self) -> None:
         """End it and everything that it has started."""
 
+    def check(self) -> None:
+        """Make sure that it is still kept; the observer hears if it is not."""
+
 
 class Keeper(Protocol):
     """Keeps the processes of one Session, one at a time."""
@@ -64,11 +72,11 @@ class Keeper(Protocol):
     def start(self, command: Command, observer: ProcessObserver) -> Process:
         """Ask for a process; the observer hears of it."""
 
+    def release(self, scope: str) -> None:
+        """End what the processes of a scope have left behind, first notified, later terminated; does not wait."""
+
     def leave(self, when_gone: Callable[[], None]) -> None:
         """End what is left, first notified, then terminated; tell when nothing is left."""
-
-    def close(self) -> None:
-        """Give it up: it does not answer. What it keeps is ended."""
 
 
 class Platform(Protocol):
@@ -85,8 +93,18 @@ class Platform(Protocol):
         """In a forked child: close what belongs to the parent, and touch nothing else."""
 
 
+class Timer(Protocol):
+    """A call that is due at some moment."""
+
+    def cancel(self) -> None:
+        """Don't make it."""
+
+
 class Watcher(Protocol):
     """What a system asks of the loop."""
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Make this call after some seconds; on the loop's thread."""
 
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make this call soon; from any thread, also from a signal handler."""

@@ -67,6 +67,11 @@ class SessionResources:
             raise SessionError("This Session has no action yet.")
         return self._loop
 
+    def release(self, scope: str) -> None:
+        """End what the actions of a scope have left behind; does not wait."""
+        if self._loop is not None and self._keeper is not None:
+            self._loop.post(partial(self._keeper.release, scope))
+
     def terminate(self) -> None:
         """End the running action at once; does not wait."""
         if self.action is not None:

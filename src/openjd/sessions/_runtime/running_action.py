@@ -55,12 +55,12 @@ from openjd.sessions._runtime.output_stream import OutputStream
 from openjd.sessions._types import ActionStatus, ActionUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from openjd.sessions._platform.protocol import Command, Keeper, Process
 
-START_LIMIT = 10.0
-"""Seconds in which a keeper has to say whether it started a process."""
+START_LIMIT = 15.0
+"""Seconds after which a start is given up; a keeper that does not answer is noticed before."""
 _CONTROL = LogContent.PROCESS_CONTROL
 
 
@@ -113,9 +113,13 @@ class Surroundings:
 class RunningAction:
     """One accepted action of a Session."""
 
-    def __init__(self, surroundings: Surroundings, entering: Optional[str] = None) -> None:
+    def __init__(
+        self, surroundings: Surroundings, entering: Optional[str] = None, released_scope: Optional[str] = None
+    ) -> None:
         self.entering = entering
         """Identifier of the environment that it enters."""
+        self.released_scope = released_scope
+        """Scope of the environment that it exits: what was left behind there ends with it."""
         self.future = ActionFuture()
         self.changes = VariableChanges()
         self.is_over = False
@@ -127,6 +131,7 @@ class RunningAction:
         self._interpreter: Optional[Interpreter] = None
         self._process: Optional[Process] = None
         self._stream: Optional[OutputStream] = None
+        self._left: Sequence[str] = ()
         self._timers: dict[Deadline, Timer] = {}
         self._answered = threading.Event()
 
@@ -143,8 +148,7 @@ class RunningAction:
         """Ask for the process and wait for the answer; whether it runs."""
         self.around.loop.post(partial(self._begin, keeper, command))
         if not self._answered.wait(START_LIMIT):
-            self.around.loop.post(partial(self._give_up_on, keeper))
-            self._answered.wait(START_LIMIT)
+            self.around.loop.post(partial(self.lost, "The process was not started in time."))
         return self.pid is not None
 
     def cancel(self, request: CancelRequested) -> None:
@@ -187,7 +191,8 @@ class RunningAction:
         self._put(partial(self.around.log.warning, f"{reason}. Terminating the action.", _CONTROL))
         self._handle(NotifyFailed())
 
-    def exited(self, code: int, usage: ActionUsage) -> None:
+    def exited(self, code: int, usage: ActionUsage, left: Sequence[str]) -> None:
+        self._left = left
         self._disarm(Deadline.LIMIT)
         self._handle(Exited(code, usage))
 
@@ -215,6 +220,8 @@ class RunningAction:
         if self._interpreter is not None:
             for item in self._interpreter.close():
                 self._take_item(item)
+        if self._process is not None and not self._machine.has_exited:
+            self._process.check()  # who prints nothing any more is about to exit; or has, and its keeper is stuck
         self._handle(OutputEnded())
 
     def warn(self, message: str) -> None:
@@ -259,11 +266,6 @@ class RunningAction:
     def _end_if_not_begun(self) -> None:
         if self._process is None:
             self._handle(StartFailed("The start of the action was interrupted."))
-
-    def _give_up_on(self, keeper: Keeper) -> None:
-        if not self._answered.is_set():
-            keeper.close()
-            self.lost(f"The keeper of this Session's processes did not answer within {START_LIMIT:g} seconds.")
 
     def _handle(self, event: ActionEvent) -> None:
         self.around.loop.guarded(partial(self._handle_event, event), self._end_by_bug)
@@ -341,6 +343,8 @@ class RunningAction:
             self._disarm(deadline)
         if status.exit_code is not None:
             self._log_control(_exit_line(self.pid, status.exit_code))
+        if not self._machine.has_tree_ended:
+            self._log_control(*(_SURVIVOR.format(process) for process in self._left))
         self._put(partial(self.around.audience.action_ended, self, status))
 
     # -- the outbox
@@ -353,6 +357,10 @@ class RunningAction:
         self.around.outbox.put(news, size)
 
 
+_SURVIVOR = (
+    "Process {} was left behind by the action. It may go on until the environment it was started in is exited, or the "
+    "Session ends."
+)
 _FAILURE = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
 
 

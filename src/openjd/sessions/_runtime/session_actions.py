@@ -47,6 +47,8 @@ class Plan:
     banner: Optional[str] = None
     entering: Optional[str] = None
     """Identifier of the environment that it enters."""
+    released_scope: Optional[str] = None
+    """Scope of the environment that it exits."""
 
 
 class SessionActions:
@@ -96,7 +98,7 @@ class SessionActions:
             with self.lock:
                 self.lifecycle.check(call, name)
                 plan = accept()
-                action = self._make_current(plan.entering)
+                action = self._make_current(plan)
                 open_outbox = action.around.outbox.shut()
                 plan.commit()
             self._prepare_and_start(action, plan)
@@ -108,12 +110,12 @@ class SessionActions:
             raise
         return open_outbox
 
-    def _make_current(self, entering: Optional[str]) -> RunningAction:
+    def _make_current(self, plan: Plan) -> RunningAction:
         """Make the action known, before the state says that one is running: a signal handler may cancel it then."""
         if self._around is None:
             loop, outbox = self._resources.connect(self)
             self._around = Surroundings(loop, outbox, self._log, self._audience)
-        action = RunningAction(self._around, entering)
+        action = RunningAction(self._around, plan.entering, plan.released_scope)
         self._resources.begin(action)
         self.status = action.initial_status
         return action
@@ -126,7 +128,8 @@ class SessionActions:
             if resolved is None:
                 self._end_here(action, NothingToRun())
                 return
-            command = Command(resolved.argv, str(self._resources.workspace.directory), plan.variables())
+            directory, scope = str(self._resources.workspace.directory), self.stack.innermost_scope
+            command = Command(resolved.argv, directory, plan.variables(), scope)
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
             reason = self._resources.redactor.redact(str(failure))
@@ -181,6 +184,8 @@ class SessionActions:
                 self.stack.apply_changes(action.entering, action.changes)
             self.status = status
         action.is_over = True
+        if action.released_scope is not None:
+            self._resources.release(action.released_scope)
         error = self._tell(status)
         action.future.set_result(status)
         raise_interrupt(error)

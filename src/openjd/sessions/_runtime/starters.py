@@ -86,6 +86,7 @@ class Starters:
             layers = actions.stack.variables()  # its own included (ENV-9)
             return Plan(
                 banner=f"Exiting Environment: {entered.environment.name}",
+                released_scope=entered.scope,
                 commit=commit,
                 prepare=lambda: self._prepared().exit(entered, rules),
                 variables=lambda: variables.with_layers(layers),
