@@ -1,18 +1,16 @@
-"""Waiting for an action: ``wait`` and ``future`` of API §16a, wherever they are called; interrupted waits."""
+"""Waiting for an action: ``wait`` and ``future`` of API §16a, wherever they are called."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import logging
-import signal
 import threading
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 
-from openjd.sessions import ActionFuture, ActionState, ActionStatus, SessionState
+from openjd.sessions import ActionFuture, ActionState, ActionStatus
 from support.scripts import action, environment, script
 from support.stage import PATIENCE, READY_AND_WAIT, Gate, Stage, shell
 
@@ -187,53 +185,6 @@ def test_wait_with_a_time_limit_in_a_callback(stage: Stage) -> None:
     stage.session.cancel_action()
     assert stage.wait().state is ActionState.CANCELED
     assert errors == ["The action has not ended yet."] * 2
-
-
-# Ctrl-C
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt on the main thread, whatever the test's surroundings say."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("is_polled", [False, True])
-def test_interrupted_wait_leaves_the_session_as_it_is(stage: Stage, is_polled: bool) -> None:
-    """API 16a: it can be canceled then, and its end be seen in every way."""
-
-    class Interrupter(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage() == "ready":
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    interrupter = Interrupter()
-    stage.journal.acquire()  # "ready" is not delivered before the main thread waits
-    logging.getLogger("openjd.sessions").addHandler(interrupter)
-    try:
-        stage.start(*READY_AND_WAIT)
-        with pytest.raises(KeyboardInterrupt):
-            release_and_wait(stage)
-    finally:
-        logging.getLogger("openjd.sessions").removeHandler(interrupter)
-    assert stage.state == "RUNNING"
-    stage.session.cancel_action()
-    if is_polled:
-        pause = threading.Event()
-        for _ in range(int(PATIENCE * 100)):
-            if stage.session.state is not SessionState.RUNNING:
-                break
-            pause.wait(0.01)
-        assert stage.state == "READY_ENDING"
-    assert stage.wait() == ActionStatus(state=ActionState.CANCELED, exit_code=-9)
-
-
-def release_and_wait(stage: Stage) -> None:
-    stage.journal.release()
-    stage.wait()
 
 
 # future

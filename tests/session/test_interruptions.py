@@ -1,0 +1,246 @@
+"""Signals that interrupt a starter or a wait: LC-27, API §7.3 and 17.2, DESIGN §4; nothing hangs, none is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Callable
+
+import pytest
+
+from openjd.sessions import ActionState, ActionStatus, SessionError
+from support.moments import AtCall, AtLine, AtRecord
+from support.scripts import action, environment, file
+from support.stage import PATIENCE, READY_AND_WAIT, OpenStage, Stage, wait_until
+
+KILLED = ActionStatus(state=ActionState.CANCELED, exit_code=-9)
+FULL = environment("E", variables={"A": "1"}, files=[file("F", "x")], onEnter=action(*READY_AND_WAIT))
+
+
+@contextmanager
+def handled(number: int, handler: Callable[..., object]) -> Iterator[None]:
+    """A signal handler of the program that embeds us."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+# cancel_action() in a signal handler
+
+
+@pytest.mark.parametrize("record", ["Phase: Setup", "Running command", "Command started", "Output:"])
+def test_signal_handler_cancels(stage: Stage, record: str) -> None:
+    """LC-27, API 17.2: it interrupts the starter on the same thread; no deadlock, and the cancel is not lost."""
+    stage.journal.addFilter(AtRecord(record, lambda: signal.raise_signal(signal.SIGUSR1)))
+    with handled(signal.SIGUSR1, lambda *_: stage.session.cancel_action()):
+        stage.start(*READY_AND_WAIT)
+        assert stage.wait().state is ActionState.CANCELED
+
+
+STARTERS: dict[str, Callable[[Stage], object]] = {
+    "subprocess": lambda stage: stage.start(*READY_AND_WAIT),
+    "enter": lambda stage: stage.session.enter_environment(environment=FULL),
+}
+SEVERAL = 31
+"""Each so many-th moment is looked at where each needs a Session of its own."""
+MOST = 4000
+"""More moments than a starter has."""
+
+
+def enter_many(stage: Stage) -> None:
+    """Enter as many environments as there are moments, so that each exit can be interrupted at another one."""
+    on_exit = environment("E", onExit=action(*READY_AND_WAIT))
+    for number in range(1200):
+        stage.session.enter_environment(environment=on_exit, identifier=str(number))
+
+
+def exit_innermost(stage: Stage) -> None:
+    stage.session.exit_environment(identifier=stage.session.environments_entered[-1])
+
+
+def count_moments(act: Callable[[int], bool], step: int = 1) -> int:
+    """Act at one moment after another until there is none left; how many there were."""
+    for count, number in enumerate(range(1, MOST, step)):
+        if not act(number):
+            return count
+    raise AssertionError("A starter has more moments than this test looks at.")
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_cancel_between_two_lines(open_stage: OpenStage, starter: str) -> None:
+    """LC-27, API 17.2: as if a signal handler had interrupted the starter there."""
+
+    def act(number: int) -> bool:
+        stage = open_stage()
+        has_come = cancel_at_line(stage, number, lambda: STARTERS[starter](stage))
+        stage.session.cleanup()
+        return has_come
+
+    assert count_moments(act, SEVERAL) > 10
+
+
+def test_cancel_between_any_two_lines(stage: Stage) -> None:
+    """LC-27, API 17.2: the same for each line of an exit."""
+    enter_many(stage)
+    assert count_moments(lambda number: cancel_at_line(stage, number, lambda: exit_innermost(stage))) > 200
+
+
+def cancel_at_line(stage: Stage, number: int, start: Callable[[], object]) -> bool:
+    """Start an action and cancel it at a line; whether it came so far. What is refused comes before the acceptance."""
+    accepted: list[bool] = []
+
+    def cancel() -> None:
+        with suppress(SessionError):
+            stage.session.cancel_action()
+            accepted.append(True)
+
+    moment = AtLine(number, cancel)
+    with moment:
+        start()
+    if not accepted:
+        stage.session.cancel_action()
+    assert stage.wait().state is ActionState.CANCELED
+    assert stage.state == "READY_ENDING"
+    return moment.has_come
+
+
+# KeyboardInterrupt
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_interruption_at_a_call(open_stage: OpenStage, starter: str) -> None:
+    """DESIGN §4: either the call was not accepted, or the action is canceled; the Session goes on to its end."""
+
+    def act(number: int) -> bool:
+        stage = open_stage()
+        has_come = interrupt_at_call(stage, number, lambda: STARTERS[starter](stage))
+        if stage.state == "READY":
+            assert stage.run("true").state is ActionState.SUCCESS
+        stage.session.cleanup()
+        assert not stage.session.working_directory.exists()
+        return has_come
+
+    assert count_moments(act, SEVERAL) > 10
+
+
+def test_interruption_at_any_call(stage: Stage) -> None:
+    """DESIGN §4: the same for each call in an exit."""
+    enter_many(stage)
+    assert count_moments(lambda number: interrupt_at_call(stage, number, lambda: exit_innermost(stage))) > 200
+
+
+def interrupt_at_call(stage: Stage, number: int, start: Callable[[], object]) -> bool:
+    """Start an action and interrupt that at a call; whether it came so far."""
+    stage.callback_may_fail = True
+    before = (stage.state, stage.session.environments_entered)
+    moment = AtCall(number, interrupt)
+    with suppress(KeyboardInterrupt), moment:
+        start()
+    if not moment.has_come:
+        stage.session.cancel_action()
+    status = stage.session.wait(PATIENCE)
+    if (stage.state, stage.session.environments_entered) != before:
+        assert status is not None
+        assert (status.state, stage.state) == (ActionState.CANCELED, "READY_ENDING")
+    return moment.has_come
+
+
+@pytest.mark.parametrize("record", ["Phase: Setup", "Running command"])
+def test_interruption_of_a_log_handler_in_setup(stage: Stage, record: str) -> None:
+    """DESIGN §4, LOG-7: it passes on, and the action is not left behind."""
+    stage.journal.addFilter(AtRecord(record, interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stage.start("true")
+    assert stage.wait() == ActionStatus(
+        state=ActionState.CANCELED, fail_message="The start of the action was interrupted."
+    )
+    assert stage.state == "READY_ENDING"
+
+
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Press Ctrl-C until it has been noticed, once; a single signal may come just before a thread goes to sleep."""
+    noticed = threading.Event()
+
+    def notice(*_: object) -> None:
+        if not noticed.is_set():
+            noticed.set()
+            raise KeyboardInterrupt
+
+    def press() -> None:
+        while not noticed.wait(0.01):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.get_ident()
+    presser = threading.Thread(target=press)
+    with handled(signal.SIGINT, notice):
+        presser.start()
+        try:
+            yield
+        finally:
+            noticed.set()
+            presser.join()
+
+
+@pytest.mark.parametrize("is_polled", [False, True])
+def test_interrupted_wait_leaves_the_session_as_it_is(stage: Stage, is_polled: bool) -> None:
+    """API 16a: it can be canceled then, and its end be seen in every way."""
+    stage.start(*READY_AND_WAIT)
+    with pytest.raises(KeyboardInterrupt), ctrl_c():
+        stage.wait()
+    assert stage.state == "RUNNING"
+    stage.session.cancel_action()
+    if is_polled:
+        wait_until(lambda: stage.state == "READY_ENDING")
+    assert stage.wait() == KILLED
+
+
+def test_interrupted_wait_in_the_first_call(stage: Stage) -> None:
+    """API 16a, DESIGN §4: it comes out of the starter, and the action is canceled."""
+    stage.callback_may_fail = True
+
+    def react(status: ActionStatus) -> None:
+        if status.state is ActionState.RUNNING:
+            with ctrl_c():
+                stage.session.wait(PATIENCE)
+
+    stage.react = react
+    with pytest.raises(KeyboardInterrupt):
+        stage.start(*READY_AND_WAIT)
+    wait_until(lambda: stage.state == "READY_ENDING")
+    assert stage.wait() == KILLED
+
+
+def test_interruption_of_a_handler_in_the_first_call(stage: Stage) -> None:
+    """LOG-7: Ctrl-C is not swallowed where output is delivered in place."""
+    stage.callback_may_fail = True
+    stage.journal.addFilter(AtRecord("ready", interrupt))
+
+    def react(status: ActionStatus) -> None:
+        if status.state is ActionState.RUNNING:
+            stage.session.wait(PATIENCE)
+
+    stage.react = react
+    with pytest.raises(KeyboardInterrupt):
+        stage.start(*READY_AND_WAIT)
+    assert stage.wait() == KILLED
+
+
+def test_interrupted_cleanup_can_be_repeated(stage: Stage) -> None:
+    """LC-30: Ctrl-C while cleanup() waits; the next one finishes."""
+    stage.start(*READY_AND_WAIT)
+    stage.wait_for_line("ready")
+    stage.journal.addFilter(AtRecord("--------- Session Cleanup", interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stage.session.cleanup()
+    stage.session.cleanup()
+    assert stage.state == "ENDED"
+    assert not stage.session.working_directory.exists()
