@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 import weakref
 from collections.abc import Mapping
 from functools import partial
-from importlib import resources
 from typing import Callable, Optional
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, LauncherLink, kill, open_pidfd
 from openjd.sessions._platform.posix_sweep import end_marked
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
 
-ANSWER_LIMIT = 10.0
-"""Seconds in which launcher and keepers have to answer."""
-_LONGEST_ANSWER = 64 * 1024
-_STAND_ALONE = ("posix_wire", "posix_children", "posix_files", "posix_resident", "posix_keeper", "posix_launcher")
-_OLDEST_PYTHON = (3, 9)
 _ANSWERED = (b"start", b"notify", b"terminate", b"hello")
 _SILENCE_LIMIT = 5.0
 """Seconds without an answer after which a keeper is asked whether it is there, and again after which it is given up."""
@@ -37,135 +26,6 @@ _KEEPER_SILENT = (
     "it and what it kept is terminated."
 )
 _KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
-
-# Greets, then runs the program that comes back: its length in 16 digits, and its text.
-_BOOTSTRAP = (
-    "import os,sys;os.write(0,b'%4d%4d'%sys.version_info[:2]);f=open(0,'rb',closefd=False);"
-    "exec(compile(f.read(int(f.read(16))),'launcher','exec'))"
-)
-
-
-def interpreters() -> list[str]:
-    """The Python programs that may run launcher and keepers, best first."""
-    own: list[str] = [getattr(sys, "_base_executable", None) or "", sys.executable or ""]
-    named = [] if getattr(sys, "frozen", False) else [path for path in own if is_named_python(path)]
-    version = f"python3.{sys.version_info[1]}"
-    found = [*named, os.path.join(sys.base_prefix, "bin", version), "/usr/bin/python3"]
-    chosen = os.environ.get("OPENJD_SESSIONS_PYTHON")
-    return list(dict.fromkeys(([chosen] if chosen else []) + found))
-
-
-def is_named_python(path: str) -> bool:
-    """Whether a path looks like that of a Python interpreter, and not of a program that embeds one."""
-    return os.path.basename(path).startswith("python")
-
-
-def stand_alone_program() -> bytes:
-    """The text of one program that holds the stand-alone modules under their own names, and runs the last one."""
-    package = __package__
-    sources = {
-        f"{package}.{name}": resources.files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")
-        for name in _STAND_ALONE
-    }
-    return (
-        "import sys\n"
-        f"for name, source in {sources!r}.items():\n"
-        "    sys.modules[name] = module = type(sys)(name)\n"
-        "    exec(compile(source, name, 'exec'), module.__dict__)\n"
-        "module.main()\n"
-    ).encode()
-
-
-class _Launcher:
-    """The launcher of this program; its channel is used by one thread at a time, which waits for each answer."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._channel = Channel(connection, _LONGEST_ANSWER)
-
-    @classmethod
-    def start(cls) -> _Launcher:
-        tried = []
-        for python in interpreters():
-            try:
-                return cls._start_with(python)
-            except (OSError, ValueError) as error:
-                tried.append(f"{python} ({error})")
-        raise KeeperError(
-            "No Python interpreter could be run that starts this program's processes. Set OPENJD_SESSIONS_PYTHON to "
-            f"the path of one of version {_OLDEST_PYTHON[0]}.{_OLDEST_PYTHON[1]} or newer. Tried: {', '.join(tried)}"
-        )
-
-    @classmethod
-    def _start_with(cls, python: str) -> _Launcher:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                child = _start_interpreter(python, theirs)
-        except BaseException:
-            ours.close()
-            raise
-        try:
-            _greet(ours, stand_alone_program())
-            launcher = cls(ours)
-            launcher.ask()  # it says that it is ready
-            launcher.send_host()
-        except BaseException:
-            ours.close()
-            child.kill()
-            raise
-        finally:
-            child.wait()  # it forks the launcher and exits
-        return launcher
-
-    def send_host(self) -> None:
-        """Let launcher and keepers know when this process ends, even if a fork of it holds our end of the socket."""
-        if hasattr(os, "pidfd_open"):
-            self._channel.send(b"host", descriptor=os.pidfd_open(os.getpid()))
-
-    def ask(self, *fields: bytes) -> list[bytes]:
-        """Send a frame, if any, and give the answer. Raises OSError if there is none."""
-        if fields:
-            self._channel.send(*fields)
-        deadline = time.monotonic() + ANSWER_LIMIT
-        while _is_readable(self._channel.fileno(), deadline):
-            is_open, frames = self._channel.receive()
-            if frames:
-                return frames[0]
-            if not is_open:
-                raise ConnectionError("it ended")
-        raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
-
-    def take_descriptor(self) -> int:
-        """The descriptor that came with the last answer."""
-        return self._channel.descriptors.pop(0)
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-def _start_interpreter(python: str, connection: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [python, "-I", "-S", "-c", _BOOTSTRAP, f"openjd.sessions launcher of process {os.getpid()}"],
-        stdin=connection.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _is_readable(descriptor: int, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-
-def _greet(connection: socket.socket, program: bytes) -> None:
-    """Wait for the interpreter's greeting, which tells its version, and send it the program."""
-    connection.settimeout(ANSWER_LIMIT)
-    greeting = connection.recv(8, socket.MSG_WAITALL)
-    version = tuple(int(part) for part in (greeting[:4], greeting[4:]) if part)
-    if version < _OLDEST_PYTHON:
-        raise ValueError(f"version {'.'.join(map(str, version))}" if version else "it ended at once")
-    connection.sendall(b"%16d" % len(program) + program)
 
 
 class PosixProcess:
@@ -192,8 +52,7 @@ class PosixKeeper:
 
     def __init__(self, channel: Channel, pid: int, watcher: Watcher) -> None:
         self._channel = channel
-        self._pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-        self._pid = pid
+        self._pidfd = open_pidfd(pid)
         self._mark = secrets.token_hex(8).encode()
         self._watcher = watcher
         self._silence: Optional[Timer] = None
@@ -257,16 +116,9 @@ class PosixKeeper:
 
     def _give_up(self) -> None:
         """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
-        self._kill()
+        kill(self._pidfd)
         threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
         self._lose(_KEEPER_SILENT)
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            else:
-                os.kill(self._pid, signal.SIGKILL)
 
     def _hear(self) -> None:
         if self._silence is not None:
@@ -344,32 +196,30 @@ class PosixPlatform:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._lock = threading.Lock()
-        self._launcher: Optional[_Launcher] = None
+        self._launcher: Optional[LauncherLink] = None
         self._keepers: weakref.WeakSet[PosixKeeper] = weakref.WeakSet()
 
     def open_keeper(self) -> PosixKeeper:
         with self._lock:
             try:
-                launcher, answer = self._ask_for_keeper()
+                pid, descriptor = self._ask_for_keeper()
             except OSError as error:
                 raise KeeperError(f"The launcher of this program's processes failed: {error}") from error
-            if answer[0] != b"keeper":
-                raise KeeperError(f"No keeper could be started for this Session's processes: {_text(answer[1])}")
-            channel = Channel(socket.socket(fileno=launcher.take_descriptor()), _LONGEST_ANSWER)
-            keeper = PosixKeeper(channel, int(answer[1]), self._watcher)
+            channel = Channel(socket.socket(fileno=descriptor), LONGEST_ANSWER)
+            keeper = PosixKeeper(channel, pid, self._watcher)
             self._keepers.add(keeper)
         return keeper
 
-    def _ask_for_keeper(self) -> tuple[_Launcher, list[bytes]]:
-        """Ask the launcher; one that has gone since it last answered is replaced."""
+    def _ask_for_keeper(self) -> tuple[int, int]:
+        """Ask the launcher; one that has gone, or does not answer any more, is replaced."""
         if self._launcher is not None:
             try:
-                return self._launcher, self._launcher.ask(b"keeper")
+                return self._launcher.ask_for_keeper()
             except OSError:
-                self._launcher.close()
-        self._launcher = None
-        self._launcher = _Launcher.start()
-        return self._launcher, self._launcher.ask(b"keeper")
+                self._launcher.give_up()
+                self._launcher = None
+        self._launcher = LauncherLink.start()
+        return self._launcher.ask_for_keeper()
 
     def forget(self) -> None:
         if self._launcher is not None:

@@ -2,7 +2,7 @@
 
 ================  ======================  ============================================================
 to the launcher   ``host`` + descriptor   a pidfd of the program: when it fires, all is over
-..                ``keeper``              fork one; answered by ``keeper`` id + descriptor, or ``failed``
+..                ``keeper`` n            fork one; answered by ``keeper`` n id + descriptor, or ``failed``
 ================  ======================  ============================================================
 """
 
@@ -27,20 +27,20 @@ class Launcher(Resident):
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, None)
         self._keepers: set[int] = set()
-        channel.send(b"ready", b"%d" % os.getpid())
+        channel.send(b"ready", b"0", b"%d" % os.getpid())
 
     def serve(self, fields: list[bytes]) -> None:
         if fields[0] == b"host":
             self.host = self.channel.descriptors.pop(0)
         elif fields[0] == b"keeper":
-            self._fork_keeper()
+            self._fork_keeper(fields[1])
 
-    def _fork_keeper(self) -> None:
+    def _fork_keeper(self, number: bytes) -> None:
         ours, theirs = socket.socketpair()
         try:
             pid = os.fork()
         except OSError as error:
-            self.channel.send(b"failed", os.strerror(error.errno or 0).encode())
+            self.channel.send(b"failed", number, os.strerror(error.errno or 0).encode())
             return
         if pid == 0:
             theirs.close()
@@ -49,7 +49,13 @@ class Launcher(Resident):
             os._exit(0)
         self._keepers.add(pid)
         ours.close()
-        self.channel.send(b"keeper", b"%d" % pid, descriptor=theirs.detach())
+        self.channel.send(b"keeper", number, b"%d" % pid, descriptor=theirs.detach())
+
+    def leave(self) -> None:
+        """Keepers end when the program does; until the last one has, their orphans are ended here."""
+        while children():
+            self.wait_for_child()
+            self.tend()
 
     def tend(self) -> None:
         ended = reap_one()

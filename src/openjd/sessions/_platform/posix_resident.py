@@ -32,9 +32,13 @@ class Resident:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Serve until the owner has gone; then end everything."""
+        """Serve until the owner has gone; then leave."""
         while self._serve_once():
             self.tend()
+        self.leave()
+
+    def leave(self) -> None:
+        """End everything."""
         self.end_children(signal.SIGKILL, KILL_LIMIT)
 
     def _serve_once(self) -> bool:
@@ -91,10 +95,14 @@ class Resident:
                 send_signal(group, number)
             if number != signal.SIGKILL:
                 asked |= groups
-            select.select([self._wake], [], [], SWEEP_INTERVAL)
-            self._silence_wake()
+            self.wait_for_child()
             while reap_one() is not None:
                 pass
+
+    def wait_for_child(self) -> None:
+        """Wait until a child ends, but not long."""
+        select.select([self._wake], [], [], SWEEP_INTERVAL)
+        self._silence_wake()
 
     def has_lost_owner(self) -> bool:
         """Whether the program has ended."""
