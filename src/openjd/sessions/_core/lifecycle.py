@@ -271,9 +271,8 @@ class ActionMachine:
         if not self.has_exited or not self._has_output_ended or (is_stopping and not self.has_tree_ended):
             return []
         self.phase = Phase.ENDED
-        if self._exit is not None:
-            self.status = replace(self.status, exit_code=self._exit.code, usage=self._exit.usage)
-        self.status = replace(self.status, state=self._outcome())
+        code, usage = (self._exit.code, self._exit.usage) if self._exit is not None else (None, None)
+        self.status = replace(self.status, state=self._outcome(), exit_code=code, usage=usage)
         return [Complete(self.status)]
 
     def _outcome(self) -> ActionState:
@@ -283,7 +282,7 @@ class ActionMachine:
             return ActionState.TIMEOUT
         if self._is_canceled:
             return ActionState.CANCELED
-        is_success = self._has_nothing_to_run or self.status.exit_code == 0
+        is_success = self._has_nothing_to_run or (self._exit is not None and self._exit.code == 0)
         return ActionState.SUCCESS if is_success else ActionState.FAILED
 
 

@@ -156,7 +156,9 @@ class Outbox:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._on_room: Optional[News] = None
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiter_count = 0
         self._items: deque[_Item] = deque()
         self._size = 0
         self._is_scheduled = False
@@ -174,7 +176,7 @@ class Outbox:
 
     def is_full(self, when_room: News) -> bool:
         """Whether so much text is undelivered that no more should be read until ``when_room`` is called, once."""
-        with self._changed:
+        with self._lock:
             if self._size <= self._delivery.text_limit:
                 return False
             self._on_room = when_room
@@ -188,10 +190,11 @@ class Outbox:
 
     def put(self, news: News, size: int = 0) -> None:
         """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
-        with self._changed:
+        with self._lock:
             self._items.append(_Item(news, size))
             self._size += size
-            self._changed.notify_all()
+            if self._waiter_count:
+                self._changed.notify_all()
             is_new = not self._is_shut and not self._is_scheduled
             self._is_scheduled = self._is_scheduled or is_new
         if is_new:
@@ -203,7 +206,7 @@ class Outbox:
 
         That call makes no system call, does not give up the interpreter, and can't be interrupted by a signal.
         """
-        with self._changed:
+        with self._lock:
             self._is_shut = True
             self._shut_count += 1
             self._shut_by = threading.get_ident()
@@ -222,11 +225,12 @@ class Outbox:
         self._delivery.schedule(partial(self._open, self._shut_count))
 
     def _open(self, count: int) -> None:
-        with self._changed:
+        with self._lock:
             if count != self._shut_count:  # another action is being started already
                 return
             self._is_shut = False
-            self._changed.notify_all()
+            if self._waiter_count:
+                self._changed.notify_all()
             if self._is_scheduled or self._deliverer is not None or not self._items:
                 return
             self._is_scheduled = True
@@ -246,7 +250,7 @@ class Outbox:
             item = self._next_item(me)
 
     def _begin_turn(self, me: int) -> bool:
-        with self._changed:
+        with self._lock:
             if self._deliverer is not None:  # who delivers in place gives the turn back
                 return False
             self._deliverer = me
@@ -254,7 +258,7 @@ class Outbox:
 
     def _next_item(self, me: int) -> Optional[_Item]:
         """The next item of a turn; None ends the turn."""
-        with self._changed:
+        with self._lock:
             if self._deliverer != me:  # a starter in its RUNNING call has taken over
                 return None
             if self._items and not self._is_shut:
@@ -265,7 +269,7 @@ class Outbox:
 
     def _end_turn(self, me: int) -> None:
         """Let others have their turn, then go on."""
-        with self._changed:
+        with self._lock:
             if self._deliverer != me:
                 return
             self._deliverer = None
@@ -276,7 +280,7 @@ class Outbox:
         self._note_delivery(item)
 
     def _note_delivery(self, item: _Item) -> None:
-        with self._changed:
+        with self._lock:
             self._size -= item.size
             if self._on_room is None or self._size > self._delivery.text_limit // 2:
                 return
@@ -291,7 +295,7 @@ class Outbox:
             timeout: Seconds after which it stops all the same.
         """
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             outer = self._deliverer
             self._deliverer = me
             self._is_scheduled = True
@@ -313,16 +317,20 @@ class Outbox:
             raise_interrupt(error)
 
     def _wait_for_item(self, deadline: Optional[float]) -> Optional[_Item]:
-        with self._changed:
+        with self._lock:
             while not self._items or self._is_shut:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None
-                self._changed.wait(left)
+                self._waiter_count += 1
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._waiter_count -= 1
             return self._items.popleft()
 
     def _give_back(self) -> None:
-        with self._changed:
+        with self._lock:
             self._deliverer = None
             self._is_scheduled = bool(self._items)
         if self._is_scheduled:

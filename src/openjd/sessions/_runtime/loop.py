@@ -70,6 +70,7 @@ class Loop:
         self._timers: list[Timer] = []
         self._order = itertools.count()
         self._selector: Optional[selectors.BaseSelector] = None
+        self._watched: set[int] = set()
         self._thread: Optional[threading.Thread] = None
         self._bell, self._bell_pull = os.pipe()  # kept while the threads are stopped: ``post`` may come at any time
         for end in (self._bell, self._bell_pull):
@@ -112,6 +113,7 @@ class Loop:
                 return self._selector is not None
             self._selector.close()
             self._selector = self._thread = None
+            self._watched.clear()
             self._timers.clear()
             self.delivery.stop()
             return False
@@ -133,16 +135,17 @@ class Loop:
         if selector is None:
             return
         data = (on_ready, is_data)
-        if descriptor in selector.get_map():
+        if descriptor in self._watched:
             selector.modify(descriptor, events, data)
         else:
+            self._watched.add(descriptor)
             selector.register(descriptor, events, data)
 
     def unwatch(self, descriptor: int) -> None:
         """Forget a descriptor; one that is not watched is no error."""
-        selector = self._selector
-        if selector is not None and descriptor in selector.get_map():
-            selector.unregister(descriptor)
+        if self._selector is not None and descriptor in self._watched:
+            self._watched.discard(descriptor)
+            self._selector.unregister(descriptor)
 
     def call_at(self, moment: float, call: Call) -> Timer:
         """Make this call at a moment of the monotonic clock; on the loop's thread."""
