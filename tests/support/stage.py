@@ -39,17 +39,23 @@ class Call:
 
 
 class Journal(logging.Handler):
-    """Keeps records and calls in the order in which they came."""
+    """Keeps records and calls in the order in which they came.
 
-    def __init__(self) -> None:
+    Args:
+        session_id: Whose records it keeps, besides those that belong to no Session; those of all Sessions if not given.
+    """
+
+    def __init__(self, session_id: Optional[str] = None) -> None:
         super().__init__()
+        self._session_id = session_id
         self.entries: list[Union[Line, Call]] = []
         self._changed = threading.Condition()
 
     def emit(self, record: logging.LogRecord) -> None:
         content = getattr(record, "openjd_log_content", None)
         session_id = getattr(record, "session_id", None)
-        self.add(Line(record.getMessage(), record.levelno, content, session_id, threading.get_ident()))
+        if self._session_id is None or session_id in (None, self._session_id):
+            self.add(Line(record.getMessage(), record.levelno, content, session_id, threading.get_ident()))
 
     def add(self, entry: Union[Line, Call]) -> None:
         with self._changed:
@@ -120,11 +126,11 @@ class Stage:
     """
 
     def __init__(self, root: Path, **options: Any) -> None:
-        self.journal = Journal()
+        given = {"session_id": "s", "job_parameter_values": None, "callback": self._hear, **options}
+        self.journal = Journal(str(given["session_id"]))
         self.react: Callable[[ActionStatus], None] = lambda _: None
         self.callback_may_fail = False
         LOG.addHandler(self.journal)
-        given = {"session_id": "s", "job_parameter_values": None, "callback": self._hear, **options}
         try:
             self.session = Session(session_root_directory=root, **given)
         except BaseException:
