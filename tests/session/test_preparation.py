@@ -340,8 +340,8 @@ def test_lines_about_files(stage: Stage) -> None:
         (f"Mapping: Task.File.B -> {directory}/b", mapping),
         ("Writing embedded files to disk for Task.", None),
         (f"Wrote: A -> {directory}/a", LogContent.FILE_PATH),
-        ("Contents:\none\n", LogContent.FILE_CONTENTS),
         (f"Wrote: B -> {directory}/b", LogContent.FILE_PATH),
+        ("Contents:\none\n", LogContent.FILE_CONTENTS),
         ("Contents:\ntwo", LogContent.FILE_CONTENTS),
     ]
 

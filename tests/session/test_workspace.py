@@ -208,7 +208,10 @@ def test_modes_do_not_depend_on_the_umask(make: Make) -> None:
     before = os.umask(0o277)
     try:
         workspace = make()
-        plain, program = workspace.files.write("plain", b""), workspace.files.write("program", b"", executable=True)
+        plain, program = (
+            Path(workspace.files.write("plain", b"")),
+            Path(workspace.files.write("program", b"", executable=True)),
+        )
     finally:
         os.umask(before)
     assert [mode_of(path) for path in (workspace.directory, workspace.files_directory)] == [0o700, 0o700]
@@ -223,8 +226,8 @@ def test_group_gets_what_the_owner_has(make: Make) -> None:
     paths = [
         workspace.directory,
         workspace.files_directory,
-        workspace.files.write("plain", b""),
-        workspace.files.write("program", b"", executable=True),
+        Path(workspace.files.write("plain", b"")),
+        Path(workspace.files.write("program", b"", executable=True)),
         workspace.write_rules("{}"),
     ]
     assert [mode_of(path) for path in paths] == [0o770, 0o770, 0o660, 0o770, 0o660]
@@ -273,7 +276,7 @@ def test_owner_mark_is_locked_while_the_directory_is_used(make: Make, tmp_path: 
 
 def test_retained_directory_loses_its_owner_mark_only(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path, None)
-    workspace.files.write("kept", b"content")
+    Path(workspace.files.write("kept", b"content"))
     workspace.release()
     assert marks_in(tmp_path) == []
     assert (workspace.files_directory / "kept").read_bytes() == b"content"
@@ -356,31 +359,31 @@ def test_file_is_written_completely_and_replaced(make: Make) -> None:
     """WD-11, WD-13"""
     workspace = make()
     large = bytes(range(256)) * 40_000
-    assert workspace.files.write("a file", large).read_bytes() == large
-    assert workspace.files.write("a file", b"small", executable=True) == workspace.files_directory / "a file"
+    assert Path(workspace.files.write("a file", large)).read_bytes() == large
+    assert Path(workspace.files.write("a file", b"small", executable=True)) == workspace.files_directory / "a file"
     assert (workspace.files_directory / "a file").read_bytes() == b"small"
     assert mode_of(workspace.files_directory / "a file") == 0o700
-    assert workspace.files.write("a file", b"").read_bytes() == b""
+    assert Path(workspace.files.write("a file", b"")).read_bytes() == b""
     assert os.listdir(workspace.files_directory) == ["a file"]
 
 
 def test_an_open_file_keeps_its_old_content_when_replaced(make: Make) -> None:
     """WD-11: nobody sees half a file."""
     workspace = make()
-    with workspace.files.write("f", b"old").open("rb") as reader:
-        workspace.files.write("f", b"new")
+    with Path(workspace.files.write("f", b"old")).open("rb") as reader:
+        Path(workspace.files.write("f", b"new"))
         assert reader.read() == b"old"
 
 
 def test_short_write_is_continued_and_its_failure_leaves_the_old_file(make: Make) -> None:
     """WD-13: the system takes the first 5,000 bytes, and refuses the rest when it is offered."""
     workspace = make()
-    workspace.files.write("f", b"old")
+    Path(workspace.files.write("f", b"old"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:
         with pytest.raises(ActionFailed) as caught:
-            workspace.files.write("f", b"x" * 10_000)
+            Path(workspace.files.write("f", b"x" * 10_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(caught.value) == f"'f' cannot be written in '{workspace.files_directory}': File too large."
@@ -402,7 +405,7 @@ def test_only_regular_files_are_replaced(make: Make, put: Callable[[Path], None]
     workspace = make()
     put(workspace.files_directory / "f")
     with pytest.raises(ActionFailed) as caught:
-        workspace.files.write("f", b"data")
+        Path(workspace.files.write("f", b"data"))
     assert str(caught.value) == (
         f"'f' cannot be written in '{workspace.files_directory}': "
         f"{kind} is in its place, and only a regular file is ever replaced."
@@ -416,7 +419,7 @@ def test_files_directory_is_not_reached_through_a_link(make: Make, tmp_path: Pat
     (tmp_path / "elsewhere").mkdir()
     workspace.files_directory.rename(workspace.directory / "moved")
     workspace.files_directory.symlink_to(tmp_path / "elsewhere")
-    workspace.files.write("f", b"data")
+    Path(workspace.files.write("f", b"data"))
     assert (workspace.directory / "moved" / "f").read_bytes() == b"data"
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -482,7 +485,7 @@ def test_everything_is_deleted_and_links_are_not_followed(tmp_path: Path) -> Non
     os.mkdir(os.fsencode(inside) + b"/\xff\xfe")
     with open(os.fsencode(inside) + b"/\xff\xfe/\x80\n", "wb"):
         pass
-    workspace.files.write("file", b"")
+    Path(workspace.files.write("file", b""))
     assert workspace.delete() == []
     assert os.listdir(tmp_path) == ["outside"]
     assert os.listdir(tmp_path / "outside") == ["kept"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openjd.sessions._errors import ActionFailed
@@ -40,8 +39,8 @@ class FilesDirectory:
         except OSError as error:
             raise unwritable("A file", self.path, error) from error
 
-    def write(self, name: str, data: bytes, *, executable: bool = False) -> Path:
-        """Put a file in place of a regular file of that name, if there is one.
+    def write(self, name: str, data: bytes, *, executable: bool = False) -> str:
+        """Put a file in place of a regular file of that name, if there is one; gives its path.
 
         Raises:
             ActionFailed: It cannot be written; what was there before is still there.
@@ -50,7 +49,7 @@ class FilesDirectory:
             self._directory.write(name, data, executable)
         except OSError as error:
             raise unwritable(repr(name), self.path, error) from error
-        return Path(self.path, name)
+        return self.path_of(name)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -56,12 +56,12 @@ class ScriptFiles:
             return {}
         self._check_filenames()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
-        symbols: dict[str, object] = {}
-        for file in self._files:
-            symbol = f"{self.owner.file_symbol}.{file.name}"
-            path = self._directory.path_of(self._name_of(file))
-            self._log.info(f"Mapping: {symbol} -> {path}", LogContent.FILE_PATH | LogContent.PARAMETER_INFO)
-            symbols[symbol] = path
+        symbols: dict[str, object] = {
+            f"{self.owner.file_symbol}.{file.name}": self._directory.path_of(self._name_of(file))
+            for file in self._files
+        }
+        lines = [f"Mapping: {symbol} -> {path}" for symbol, path in symbols.items()]
+        self._log.info_lines(lines, LogContent.FILE_PATH | LogContent.PARAMETER_INFO)
         return symbols
 
     def write(self, scope: Scope) -> None:
@@ -73,8 +73,15 @@ class ScriptFiles:
         if not self._files:
             return
         self._log.info(f"Writing embedded files to disk for {self.owner.kind}.")
-        for file in self._files:
-            self._write_file(file, scope.resolve(file.data, f"{self._where(file)}, data"))
+        written: dict[str, str] = {}
+        try:
+            for file in self._files:
+                text = _with_line_ends(scope.resolve(file.data, f"{self._where(file)}, data"), file.endOfLine)
+                written[f"Wrote: {file.name} -> {self._write_file(file, text)}"] = f"Contents:\n{text}"
+        finally:
+            self._log.info_lines(written, LogContent.FILE_PATH)
+            for contents in written.values():
+                self._log.debug(contents, LogContent.FILE_CONTENTS)
 
     def discard(self) -> None:
         """Remove the files with random names, which nothing can refer to any more."""
@@ -110,14 +117,11 @@ class ScriptFiles:
                 raise ActionFailed(f"{self._where(file)}: {error}") from error
         return self._names[file.name]
 
-    def _write_file(self, file: EmbeddedFileText, text: str) -> None:
-        text = _with_line_ends(text, file.endOfLine)
+    def _write_file(self, file: EmbeddedFileText, text: str) -> str:
         try:
-            path = self._directory.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
+            return self._directory.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
         except ActionFailed as error:
             raise ActionFailed(f"{self._where(file)}: {error}") from error
-        self._log.info(f"Wrote: {file.name} -> {path}", LogContent.FILE_PATH)
-        self._log.debug(f"Contents:\n{text}", LogContent.FILE_CONTENTS)
 
 
 def _encoded(text: str) -> bytes:
