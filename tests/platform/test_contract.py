@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -198,18 +199,67 @@ def test_what_comes_too_late_does_nothing(bench: Bench) -> None:
     assert not (bench.directory / "cancel_info.json").exists()
 
 
+# What a command leaves behind
+
+
+def test_who_lives_on_is_named(bench: Bench) -> None:
+    """DESIGN §11: number and program."""
+    recorder = bench.abandon(*child("forks", "daemon", "leave"))
+    assert [name.split()[0] for name in recorder.left] == [str(pid) for pid in recorder.descendants]
+    assert len(recorder.left[0].split()) == 2
+    assert bench.run(*child("exit", "0")).left == []
+
+
 def test_survivors_of_an_earlier_process_are_not_ended_with_a_later_one(bench: Bench) -> None:
     """DESIGN §11: and their end is not told of the later one."""
-    _, first = bench.ask_for(child("forks", "plain", "leave"))
-    bench.loop.run_until(first.has_heard("exited"))
+    first = bench.abandon(*child("forks", "plain", "leave"))
     process, second = bench.begin("wait")
     process.terminate()
     bench.loop.run_until(second.has_heard("tree ended"))
     assert not first.has_output_ended
-    gone: list[bool] = []
-    bench.keeper.leave(lambda: gone.append(True))
-    bench.loop.run_until(lambda: first.has_output_ended and bool(gone))
-    assert second.heard == ENDED
+    bench.keeper.release("")
+    bench.loop.run_until(lambda: first.has_output_ended)
+    assert (first.heard, second.heard) == (["started", "exited"], ENDED)
+
+
+@pytest.mark.parametrize("kind", ["plain", "session", "daemon"])
+def test_releasing_a_scope_ends_its_survivors(bench: Bench, kind: str) -> None:
+    """DESIGN §11: of all its processes, and of no other scope."""
+    inner = [bench.abandon(*child("forks", kind, "leave"), scope="inner") for _ in range(2)]
+    outer = bench.abandon(*child("forks", kind, "leave"), scope="outer")
+    bench.keeper.release("inner")
+    bench.loop.run_until(lambda: all(recorder.has_output_ended for recorder in inner))
+    assert not outer.has_output_ended
+    bench.keeper.release("outer")
+    bench.loop.run_until(lambda: outer.has_output_ended)
+
+
+def test_releasing_a_scope_notifies_first(bench: Bench) -> None:
+    """DESIGN §11."""
+    _, recorder = bench.begin("tell-when-notified", scope="s")
+    end_only_the_command(bench, recorder)
+    bench.loop.run_until(recorder.has_heard("exited"))
+    bench.keeper.release("s")
+    bench.loop.run_until(lambda: recorder.has_output_ended)
+    assert recorder.lines == ["ready", "child notified"]
+
+
+def end_only_the_command(bench: Bench, recorder: Recorder) -> None:
+    """Let the command's own process go, and nothing else."""
+    if isinstance(bench.keeper, FakeKeeper):
+        bench.keeper.processes[-1].exit(-9)
+    else:
+        os.kill(recorder.pid, signal.SIGKILL)
+
+
+def test_releasing_a_scope_leaves_a_running_process_alone(bench: Bench) -> None:
+    """DESIGN §11: it is not left behind yet."""
+    process, recorder = bench.begin("forks", "session", scope="s")
+    bench.keeper.release("s")
+    bench.keeper.release("of nobody")
+    process.notify(INFO)
+    bench.finish(recorder)
+    assert (recorder.code, recorder.heard) == (-15, ENDED)
 
 
 # The keeper's end
@@ -217,47 +267,35 @@ def test_survivors_of_an_earlier_process_are_not_ended_with_a_later_one(bench: B
 
 @pytest.mark.parametrize("kind", ["plain", "session", "daemon-quiet"])
 def test_leaving_ends_survivors(bench: Bench, kind: str) -> None:
-    """It is told once, when nothing is left."""
-    _, recorder = bench.ask_for(child("forks", kind, "leave"))
-    bench.loop.run_until(recorder.has_heard("exited"))
+    """Of all scopes; it is told once, when nothing is left."""
+    survivors = [bench.abandon(*child("forks", kind, "leave"), scope=scope) for scope in ("", "inner")]
     gone: list[bool] = []
     bench.keeper.leave(lambda: gone.append(True))
     assert gone == []
     bench.loop.run_until(lambda: bool(gone))
-    bench.loop.run_until(lambda: recorder.has_output_ended)
-    assert (gone, recorder.reasons) == ([True], [])
+    bench.loop.run_until(lambda: all(recorder.has_output_ended for recorder in survivors))
+    assert (gone, [recorder.reasons for recorder in survivors]) == ([True], [[], []])
 
 
 def test_leaving_without_anything_left(bench: Bench) -> None:
-    gone: list[bool] = []
-    bench.run(*child("exit", "0"))
-    bench.keeper.leave(lambda: gone.append(True))
-    bench.loop.run_until(lambda: bool(gone))
-    assert bench.keeper.is_lost
-    bench.keeper.leave(lambda: gone.append(True))
-    assert gone == [True, True]
-
-
-def test_giving_a_keeper_up_ends_what_it_keeps(bench: Bench) -> None:
-    """``close``: nothing is told, nothing of it is watched any longer, and a new keeper may be opened."""
     bench.loop.turn()
     before = bench.loop.watched
     keeper = bench.open_keeper()
-    _, recorder = bench.begin("deaf", keeper=keeper)
-    keeper.close()
+    bench.finish(bench.ask_for(child("exit", "0"), keeper=keeper)[1])
+    bench.leave(keeper)
     assert keeper.is_lost
-    bench.loop.run_until(lambda: recorder.has_output_ended)
-    assert recorder.heard == ["started"]
-    assert bench.loop.watched - before == set()
-    assert bench.begin("wait", keeper=bench.open_keeper())[1].heard == ["started"]
+    assert bench.loop.watched == before
+    bench.leave(keeper)
+    assert not bench.keeper.is_lost
 
 
 def test_a_lost_keeper_says_so_to_who_would_start(bench: Bench) -> None:
     """The observer hears of it: nobody waits for a keeper that has gone."""
-    bench.keeper.close()
+    bench.leave()
     process, recorder = bench.ask_for(child("wait"))
     process.notify(INFO)
     process.terminate()
+    bench.keeper.release("")
     bench.loop.run_until(lambda: bool(recorder.heard))
     assert (recorder.heard, recorder.reasons) == (["lost"], [LOST])
 

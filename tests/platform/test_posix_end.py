@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from openjd.sessions._platform import posix as posix_module
+from openjd.sessions._platform import posix_link
 from openjd.sessions._platform.posix import PosixPlatform
 from support import child
 from support.bench import Bench, Recorder, Watched, parent_of, state_of
@@ -260,12 +260,6 @@ def test_a_notice_that_crosses_with_the_end_reaches_no_later_process(posix: Benc
 # The end of a keeper
 
 
-def leave(bench: Bench) -> None:
-    gone: list[bool] = []
-    bench.keeper.leave(lambda: gone.append(True))
-    bench.loop.run_until(lambda: bool(gone))
-
-
 def survivor(bench: Bench, kind: str) -> int:
     """A process that outlives the command that has started it."""
     _, recorder = bench.ask_for(child("forks", kind, "leave"))
@@ -280,7 +274,7 @@ def test_a_keeper_that_leaves_ends_survivors_first(posix: Bench, kind: str) -> N
     keeper = parent_of(min(survivors))
     with Watched([*survivors, keeper]) as everything:
         assert everything.alive() == {*survivors, keeper}
-        leave(posix)
+        posix.leave()
         assert everything.alive() <= {keeper}
         everything.wait_until_gone()
 
@@ -289,10 +283,10 @@ def test_survivors_that_do_not_listen_are_terminated_after_a_while(
     monkeypatch: pytest.MonkeyPatch, loop: ManualLoop, tmp_path: Path
 ) -> None:
     """DESIGN §11: first notified, then, after 5 s, terminated; here after a tenth of a second."""
-    program = posix_module.stand_alone_program()
+    program = posix_link.stand_alone_program()
     shorter = program.replace(b"SURVIVOR_GRACE = 5.0", b"SURVIVOR_GRACE = 0.1")
     assert shorter != program
-    monkeypatch.setattr(posix_module, "stand_alone_program", lambda: shorter)
+    monkeypatch.setattr(posix_link, "stand_alone_program", lambda: shorter)
     platform = PosixPlatform(loop)
     bench = Bench(platform, loop, tmp_path)
     try:
@@ -301,7 +295,7 @@ def test_survivors_that_do_not_listen_are_terminated_after_a_while(
         loop.run_until(recorder.has_said(b"ready\n"))
         (tmp_path / "go").write_text("\n")
         wait_for_heard(bench, recorder, "exited")
-        leave(bench)
+        bench.leave()
         loop.run_until(lambda: recorder.has_output_ended)
         assert recorder.lines == ["ready", "child notified"]
     finally:
@@ -322,7 +316,7 @@ def test_a_keeper_that_is_killed(posix: Bench, kind: str) -> None:
     assert posix.keeper.is_lost
     process.notify(INFO)
     process.terminate()
-    leave(posix)
+    posix.leave()
     assert posix.begin("wait", keeper=posix.open_keeper())[1].heard == ["started"]
 
 

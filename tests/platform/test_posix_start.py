@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from openjd.sessions._errors import KeeperError
-from openjd.sessions._platform import posix as posix_module
+from openjd.sessions._platform import posix_link
 from openjd.sessions._platform.posix import PosixPlatform
 from support import child
 from support.bench import Bench, parent_of
@@ -264,7 +264,7 @@ def test_interpreters_that_do_not_work_are_told_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, loop: ManualLoop
 ) -> None:
     """DESIGN §4: each that was tried."""
-    monkeypatch.setattr(posix_module, "interpreters", lambda: ["/nowhere/python", "/bin/false"])
+    monkeypatch.setattr(posix_link, "interpreters", lambda: ["/nowhere/python", "/bin/false"])
     with pytest.raises(KeeperError) as refusal:
         PosixPlatform(loop).open_keeper()
     assert str(refusal.value) == (
@@ -277,7 +277,7 @@ def test_interpreters_that_do_not_work_are_told_with_the_reason(
 def test_an_interpreter_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loop: ManualLoop) -> None:
     """DESIGN §4."""
     old = script(tmp_path / "python", "#!/bin/sh\nprintf '   3   8' >&0\nexec cat >&0\n")
-    monkeypatch.setattr(posix_module, "interpreters", lambda: [str(old)])
+    monkeypatch.setattr(posix_link, "interpreters", lambda: [str(old)])
     with pytest.raises(KeeperError) as refusal:
         PosixPlatform(loop).open_keeper()
     assert str(refusal.value).endswith(f"Tried: {old} (version 3.8)")
@@ -285,10 +285,10 @@ def test_an_interpreter_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_the_interpreter_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """DESIGN §4: OPENJD_SESSIONS_PYTHON comes first, then our own, each once."""
-    own = posix_module.interpreters()
+    own = posix_link.interpreters()
     monkeypatch.setenv("OPENJD_SESSIONS_PYTHON", "/opt/python")
-    assert posix_module.interpreters() == ["/opt/python", *own]
+    assert posix_link.interpreters() == ["/opt/python", *own]
     assert own[-1] == "/usr/bin/python3"
     assert len(set(own)) == len(own)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert not {sys.executable} & set(posix_module.interpreters()[:2])
+    assert not {sys.executable} & set(posix_link.interpreters()[:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -26,6 +26,7 @@ class Recorder:
         self.pid = 0
         self.code: Optional[int] = None
         self.usage: Optional[ActionUsage] = None
+        self.left: list[str] = []
         self._loop = loop
         self._descriptor = -1
 
@@ -43,9 +44,9 @@ class Recorder:
         self.heard.append("notify failed")
         self.reasons.append(reason)
 
-    def exited(self, code: int, usage: ActionUsage) -> None:
+    def exited(self, code: int, usage: ActionUsage, left: Sequence[str]) -> None:
         self.heard.append("exited")
-        self.code, self.usage = code, usage
+        self.code, self.usage, self.left = code, usage, list(left)
 
     def tree_ended(self) -> None:
         self.heard.append("tree ended")
@@ -93,6 +94,7 @@ class Bench:
         self.directory = directory
         self.recorders: list[Recorder] = []
         self.keepers: list[Keeper] = []
+        self.processes: list[Process] = []
         self.keeper = self.open_keeper()
 
     def open_keeper(self) -> Keeper:
@@ -105,20 +107,30 @@ class Bench:
         variables: Optional[Mapping[str, str]] = None,
         keeper: Optional[Keeper] = None,
         directory: Optional[Path] = None,
+        scope: str = "",
     ) -> tuple[Process, Recorder]:
         """Ask for a process, and wait for nothing."""
         recorder = Recorder(self.loop)
         self.recorders.append(recorder)
         folder = str(directory or self.directory)
         environment = {**os.environ, "OPENJD_SESSION_WORKING_DIR": folder, **(variables or {})}
-        command = Command(list(argv), folder, environment)
-        return (keeper or self.keeper).start(command, recorder), recorder
+        command = Command(list(argv), folder, environment, scope)
+        self.processes.append((keeper or self.keeper).start(command, recorder))
+        return self.processes[-1], recorder
 
-    def begin(self, name: str, *arguments: str, keeper: Optional[Keeper] = None) -> tuple[Process, Recorder]:
+    def begin(
+        self, name: str, *arguments: str, keeper: Optional[Keeper] = None, scope: str = ""
+    ) -> tuple[Process, Recorder]:
         """Start a child program that goes on running, and wait until it is ready."""
-        process, recorder = self.ask_for(child(name, *arguments), keeper=keeper)
+        process, recorder = self.ask_for(child(name, *arguments), keeper=keeper, scope=scope)
         self.loop.run_until(recorder.has_said(b"ready\n"))
         return process, recorder
+
+    def abandon(self, *argv: str, scope: str = "") -> Recorder:
+        """Run a program that leaves one process behind, and wait until it has exited."""
+        _, recorder = self.ask_for(argv, scope=scope)
+        self.loop.run_until(recorder.has_heard("exited"))
+        return recorder
 
     def finish(self, recorder: Recorder) -> Recorder:
         """Wait until nothing of a process and its output is left."""
@@ -136,9 +148,17 @@ class Bench:
         assert recorder.heard == ["not started"]
         return recorder.reasons[0]
 
+    def leave(self, keeper: Optional[Keeper] = None) -> None:
+        """Have a keeper leave, and wait until it has."""
+        gone: list[bool] = []
+        (keeper or self.keeper).leave(lambda: gone.append(True))
+        self.loop.run_until(lambda: bool(gone))
+
     def close(self) -> None:
+        for process in self.processes:
+            process.terminate()
         for keeper in self.keepers:
-            keeper.close()
+            self.leave(keeper)
         for recorder in self.recorders:
             recorder.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
@@ -32,6 +32,7 @@ class Member:
 
     code_when_notified: Optional[int] = _SIGTERM
     words: str = ""
+    pid: int = field(default_factory=lambda: next(_pids))
 
 
 class FakeProcess:
@@ -39,14 +40,14 @@ class FakeProcess:
 
     def __init__(self, keeper: FakeKeeper, command: Command, observer: ProcessObserver) -> None:
         self.command = command
-        self.pid = next(_pids)
         self.root = Member()
+        self.pid = self.root.pid
         self.descendants: list[Member] = []
         self._keeper = keeper
         self._observer = observer
         self._began = keeper.clock.now
         self._output = -1
-        self._has_exited = True
+        self.has_exited = True
         self._is_notified = False
 
     # -- the protocol
@@ -57,6 +58,9 @@ class FakeProcess:
     def terminate(self) -> None:
         self._keeper.post(self.end)
 
+    def check(self) -> None:
+        """Nobody who keeps it can be stuck."""
+
     # -- for tests, on the loop's thread
 
     def say(self, text: str) -> None:
@@ -65,12 +69,13 @@ class FakeProcess:
 
     def exit(self, code: int) -> None:
         """Have the command's own process exit."""
-        if not self._has_exited:
-            self._has_exited = True
-            self._observer.exited(code, ActionUsage(self._keeper.clock.now - self._began, 0.0, 0.0, 1 << 20))
+        if not self.has_exited:
+            self.has_exited = True
+            left = [f"{member.pid} child" for member in self.descendants]
+            self._observer.exited(code, ActionUsage(self._keeper.clock.now - self._began, 0.0, 0.0, 1 << 20), left)
         if self._is_notified:
             self.notify_descendants()
-        self._end_if_empty()
+        self.end_if_empty()
 
     # -- what becomes of it
 
@@ -82,7 +87,7 @@ class FakeProcess:
                 f"Program '{self.command.argv[0]}' was not found in the PATH searched: {searched}"
             )
             return
-        self._has_exited = False
+        self.has_exited = False
         reading, self._output = os.pipe()
         os.set_blocking(reading, False)
         self._observer.started(self.pid, reading)
@@ -103,9 +108,9 @@ class FakeProcess:
             return
         Path(self.command.directory, "cancel_info.json").write_text(info)
         self._is_notified = True
-        if self._has_exited:
+        if self.has_exited:
             self.notify_descendants()
-            self._end_if_empty()
+            self.end_if_empty()
         else:
             self.say(self.root.words.format(info=info))
             if self.root.code_when_notified is not None:
@@ -123,7 +128,7 @@ class FakeProcess:
             self.descendants.clear()
             self.exit(_SIGKILL)
 
-    def _end_if_empty(self) -> None:
+    def end_if_empty(self) -> None:
         if self._output >= 0 and not self.descendants:
             self.close()
             self._observer.tree_ended()
@@ -133,10 +138,6 @@ class FakeProcess:
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
-
-    @property
-    def is_alive(self) -> bool:
-        return self._output >= 0
 
 
 class FakeKeeper:
@@ -158,14 +159,24 @@ class FakeKeeper:
         self.post(process.begin)
         return process
 
+    def release(self, scope: str) -> None:
+        self.post(partial(self._end_survivors, scope))
+
+    def _end_survivors(self, scope: str) -> None:
+        """Notify what a scope has left behind, and terminate it later."""
+        for process in self.processes:
+            if process.command.scope == scope and process.has_exited:
+                process.notify_descendants()
+                process.end_if_empty()
+                self.clock.call_later(SURVIVOR_GRACE, process.end)
+
     def leave(self, when_gone: Callable[[], None]) -> None:
         if self.is_lost:
             when_gone()
             return
-        left = [process for process in self.processes if process.is_alive]
-        for process in left:
+        for process in self.processes:
             process.notify_descendants()
-        if any(process.descendants for process in left):
+        if any(process.descendants for process in self.processes):
             self.clock.call_later(SURVIVOR_GRACE, partial(self._be_gone, when_gone))
         else:
             self._watcher.post(partial(self._be_gone, when_gone))
@@ -175,6 +186,7 @@ class FakeKeeper:
         when_gone()
 
     def close(self) -> None:
+        """Have nothing any more."""
         self.is_lost = True
         for process in self.processes:
             process.close()
@@ -212,7 +224,7 @@ class FakePlatform:
 
 
 def _wait(process: FakeProcess, code_when_notified: Optional[int] = _SIGTERM, words: str = "") -> None:
-    process.root = Member(code_when_notified, words)
+    process.root.code_when_notified, process.root.words = code_when_notified, words
     process.say("ready\n")
 
 
@@ -232,7 +244,7 @@ def _text(process: FakeProcess, *texts: str) -> None:
 
 def _forks(process: FakeProcess, _: str, then: str = "wait") -> None:
     process.descendants.append(Member())
-    process.say(f"descendant {next(_pids)}\n")
+    process.say(f"descendant {process.descendants[-1].pid}\n")
     if then == "wait":
         _wait(process)
     else:

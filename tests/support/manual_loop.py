@@ -7,6 +7,7 @@ import itertools
 import selectors
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Callable
 
 Call = Callable[[], None]
@@ -17,32 +18,55 @@ LOOK_EVERY = 0.01
 """Seconds between two looks at what nothing tells the loop of."""
 
 
+@dataclass(order=True)
+class Alarm:
+    """A call at a moment."""
+
+    at: float
+    order: int
+    call: Call = field(compare=False)
+
+    def cancel(self) -> None:
+        self.call = _nothing
+
+
+def _nothing() -> None:
+    """What is left of a call that was canceled."""
+
+
 class ManualClock:
     """A clock that stands still, and the calls that wait for it."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self._order = itertools.count()
-        self._calls: list[tuple[float, int, Call]] = []
+        self._alarms: list[Alarm] = []
 
-    def call_later(self, seconds: float, call: Call) -> None:
-        heapq.heappush(self._calls, (self.now + seconds, next(self._order), call))
+    def call_later(self, seconds: float, call: Call) -> Alarm:
+        alarm = Alarm(self.now + seconds, next(self._order), call)
+        heapq.heappush(self._alarms, alarm)
+        return alarm
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and make the calls that come due meanwhile, each at its moment."""
         end = self.now + seconds
-        while self._calls and self._calls[0][0] <= end:
-            self.now, _, call = heapq.heappop(self._calls)
-            call()
+        while self._alarms and self._alarms[0].at <= end:
+            alarm = heapq.heappop(self._alarms)
+            self.now = alarm.at
+            alarm.call()
         self.now = end
 
 
 class ManualLoop:
-    """A ``Watcher`` on the test's own thread."""
+    """A ``Watcher`` on the test's own thread, whose clock stands still."""
 
     def __init__(self) -> None:
+        self.clock = ManualClock()
         self._mailbox: deque[Call] = deque()
         self._selector = selectors.DefaultSelector()
+
+    def call_later(self, seconds: float, call: Call) -> Alarm:
+        return self.clock.call_later(seconds, call)
 
     def post(self, call: Call) -> None:
         self._mailbox.append(call)

@@ -59,6 +59,8 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Hide the secrets in one message; a value of several lines becomes one mask."""
+        if not self.has_secrets:
+            return text
         return _hide(text, 0, len(text), [*self._found_lines(text), *_find(text, self._across)])
 
     def redact_lines(self, text: str) -> str:
@@ -110,8 +112,6 @@ def _period(text: str) -> int:
 
 def _hide(text: str, start: int, end: int, spans: list[_Span]) -> str:
     """Give a part of a text with a mask for every span that lies in it or crosses its borders."""
-    if not spans:
-        return text[start:end]
     shown = []
     for first, last in _merged(spans):
         if first < end and last > start:
