@@ -179,8 +179,8 @@ class RunningAction:
     def started(self, pid: int, output: int) -> None:
         self.pid = pid
         self._stream = OutputStream(self.around.loop, output, self.around.outbox, self)
-        self._answered.set()
         self._handle(Started())
+        self._answered.set()  # last: it wakes the starter, which then needs not wait for the interpreter
 
     def not_started(self, reason: str) -> None:
         self._put(partial(self.around.log.info, f"Process failed to start: {reason}", _FAILURE))
@@ -341,11 +341,14 @@ class RunningAction:
     def _complete(self, status: ActionStatus) -> None:
         for deadline in list(self._timers):
             self._disarm(deadline)
+        left = [] if self._machine.has_tree_ended else [_SURVIVOR.format(process) for process in self._left]
+        self._put(partial(self._tell_end, status, left))
+
+    def _tell_end(self, status: ActionStatus, left: Sequence[str]) -> None:
+        """In the outbox's turn: log how it ended, then tell."""
         if status.exit_code is not None:
-            self._log_control(_exit_line(self.pid, status.exit_code))
-        if not self._machine.has_tree_ended:
-            self._log_control(*(_SURVIVOR.format(process) for process in self._left))
-        self._put(partial(self.around.audience.action_ended, self, status))
+            self.around.log.info_lines([_exit_line(self.pid, status.exit_code), *left], _CONTROL)
+        self.around.audience.action_ended(self, status)
 
     # -- the outbox
 
