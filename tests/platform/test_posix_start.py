@@ -231,9 +231,9 @@ def test_variables_arrive_as_they_are(posix: Bench) -> None:
 
 
 def test_only_the_given_variables_are_there(posix: Bench) -> None:
-    """Nothing of the launcher's or the keeper's own; and each process has its own set."""
+    """Nothing of the launcher's own, and of the keeper only what marks its processes; each process has its own set."""
     posix.run(*child("exit", "0"), variables={"OF_THE_FIRST": "1"})
-    given = {**os.environ, "OPENJD_SESSION_WORKING_DIR": str(posix.directory), "OF_THE_SECOND": "2"}
+    given = {*os.environ, "OPENJD_SESSION_WORKING_DIR", "OF_THE_SECOND", "OPENJD_SESSIONS_ACTION"}
     lines = posix.run("/usr/bin/env", variables={"OF_THE_SECOND": "2"}).lines
     assert sorted(line.split("=")[0] for line in lines if "=" in line) == sorted(given)
 

@@ -69,6 +69,10 @@ class Recorder:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    @property
+    def is_over(self) -> bool:
+        return not {"not started", "tree ended", "lost"}.isdisjoint(self.heard)
+
     def has_heard(self, *words: str) -> Callable[[], bool]:
         return lambda: set(words) <= set(self.heard)
 
@@ -94,7 +98,7 @@ class Bench:
         self.directory = directory
         self.recorders: list[Recorder] = []
         self.keepers: list[Keeper] = []
-        self.processes: list[Process] = []
+        self._last: dict[Keeper, tuple[Process, Recorder]] = {}
         self.keeper = self.open_keeper()
 
     def open_keeper(self) -> Keeper:
@@ -115,8 +119,9 @@ class Bench:
         folder = str(directory or self.directory)
         environment = {**os.environ, "OPENJD_SESSION_WORKING_DIR": folder, **(variables or {})}
         command = Command(list(argv), folder, environment, scope)
-        self.processes.append((keeper or self.keeper).start(command, recorder))
-        return self.processes[-1], recorder
+        keeper = keeper or self.keeper
+        self._last[keeper] = keeper.start(command, recorder), recorder
+        return self._last[keeper]
 
     def begin(
         self, name: str, *arguments: str, keeper: Optional[Keeper] = None, scope: str = ""
@@ -155,8 +160,10 @@ class Bench:
         self.loop.run_until(lambda: bool(gone))
 
     def close(self) -> None:
-        for process in self.processes:
+        """End everything, without waiting for those who don't listen."""
+        for keeper, (process, recorder) in self._last.items():
             process.terminate()
+            self.loop.run_until(lambda: keeper.is_lost or recorder.is_over)  # noqa: B023 - it is called here only
         for keeper in self.keepers:
             self.leave(keeper)
         for recorder in self.recorders:

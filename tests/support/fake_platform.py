@@ -131,7 +131,8 @@ class FakeProcess:
     def end_if_empty(self) -> None:
         if self._output >= 0 and not self.descendants:
             self.close()
-            self._observer.tree_ended()
+            if self._keeper.processes[-1] is self:  # nothing is told of what earlier ones have left behind
+                self._observer.tree_ended()
 
     def close(self) -> None:
         """Let go of the output: nothing of the tree is left."""
