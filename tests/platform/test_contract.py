@@ -278,7 +278,6 @@ def test_leaving_ends_survivors(bench: Bench, kind: str) -> None:
 
 
 def test_leaving_without_anything_left(bench: Bench) -> None:
-    bench.loop.turn()
     before = bench.loop.watched
     keeper = bench.open_keeper()
     bench.finish(bench.ask_for(child("exit", "0"), keeper=keeper)[1])

@@ -12,7 +12,6 @@ from typing import Callable
 
 import pytest
 
-from openjd.sessions._platform import posix_link
 from openjd.sessions._platform.posix import PosixPlatform
 from support import child
 from support.bench import Bench, Recorder, Watched, parent_of, state_of
@@ -277,30 +276,6 @@ def test_a_keeper_that_leaves_ends_survivors_first(posix: Bench, kind: str) -> N
         posix.leave()
         assert everything.alive() <= {keeper}
         everything.wait_until_gone()
-
-
-def test_survivors_that_do_not_listen_are_terminated_after_a_while(
-    monkeypatch: pytest.MonkeyPatch, loop: ManualLoop, tmp_path: Path
-) -> None:
-    """DESIGN §11: first notified, then, after 5 s, terminated; here after a tenth of a second."""
-    program = posix_link.stand_alone_program()
-    shorter = program.replace(b"SURVIVOR_GRACE = 5.0", b"SURVIVOR_GRACE = 0.1")
-    assert shorter != program
-    monkeypatch.setattr(posix_link, "stand_alone_program", lambda: shorter)
-    platform = PosixPlatform(loop)
-    bench = Bench(platform, loop, tmp_path)
-    try:
-        os.mkfifo(tmp_path / "go")
-        _, recorder = bench.ask_for(["/bin/sh", "-c", f"({CHILD}) & read -r _ < go"])
-        loop.run_until(recorder.has_said(b"ready\n"))
-        (tmp_path / "go").write_text("\n")
-        wait_for_heard(bench, recorder, "exited")
-        bench.leave()
-        loop.run_until(lambda: recorder.has_output_ended)
-        assert recorder.lines == ["ready", "child notified"]
-    finally:
-        bench.close()
-        platform.forget()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -103,6 +103,7 @@ class Bench:
 
     def open_keeper(self) -> Keeper:
         self.keepers.append(self.platform.open_keeper())
+        self.loop.turn()
         return self.keepers[-1]
 
     def ask_for(

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Callable
 
 from openjd.sessions._platform.posix import PosixPlatform
+from openjd.sessions._platform.posix_keeper import Keeper
+from openjd.sessions._platform.posix_wire import Channel
 from support.bench import Bench, parent_of
 from support.manual_loop import ManualLoop
 
@@ -40,6 +43,22 @@ def report_signals(directory: str) -> None:
     bench.close()
 
 
+def count_what_is_kept(directory: str) -> None:
+    """How much a keeper knows of many actions, when they have gone."""
+    ours, theirs = socket.socketpair()
+    keeper = Keeper(Channel(theirs), None)
+    with ours:
+        keeper.serve([b"mark", b"m"])
+        for number in range(50):
+            keeper.serve([b"start", b"%d" % number, b"scope %d" % number, os.fsencode(directory), b"true"])
+            keeper.serve([b"release", b"scope %d" % number])
+            while keeper._action is None or not keeper._action.has_ended:
+                keeper._wait()
+                keeper.tend()
+    keeper.close()
+    report(owners=len(keeper._owners), scopes=len(keeper._scopes), releases=len(keeper._releases))
+
+
 def keep(directory: str, name: str, *arguments: str) -> None:
     """Keep a process, and tell of all that it took."""
     bench = open_bench(directory)
@@ -63,6 +82,7 @@ def keep_and_fork(directory: str, name: str, *arguments: str) -> None:
 
 
 PROGRAMS: dict[str, Callable[..., None]] = {
+    "count-what-is-kept": count_what_is_kept,
     "keep": keep,
     "keep-and-fork": keep_and_fork,
     "report-signals": report_signals,
