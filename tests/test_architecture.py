@@ -138,7 +138,7 @@ print(sorted(name for name in openjd.sessions.__all__ if not hasattr(openjd.sess
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 def test_launcher_and_keeper_stand_alone() -> None:
     """Their program runs as ``python -I -S``: it needs the standard library only, and little of it."""
-    from openjd.sessions._platform.posix import stand_alone_program
+    from openjd.sessions._platform.posix_link import stand_alone_program
 
     program, _, start = stand_alone_program().decode().rstrip().rpartition("\n")
     assert start == "module.main()"
