@@ -1,4 +1,4 @@
-"""Output and directives of real processes: DIR-1 to DIR-8, DIR-10 to DIR-22; errors of directives by their full text."""
+"""Output and directives of real processes: DIR-1 to DIR-8, DIR-10 to DIR-22; errors by their full text."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -106,6 +108,10 @@ class Journal(logging.Handler):
             elif entry.content == LogContent.COMMAND_OUTPUT:
                 found.append(entry.text)
         return found
+
+    def after(self, start: str) -> str:
+        """The rest of the last line that begins with a text."""
+        return [text[len(start) :] for text in self.texts if text.startswith(start)][-1]
 
     def at(self, level: int) -> list[str]:
         """The texts of one level."""
@@ -223,6 +229,22 @@ def shell(script: str) -> list[str]:
 
 READY_AND_WAIT = shell("echo ready; exec sleep 60")
 """Says that it is ready; SIGTERM ends it."""
+
+
+@contextmanager
+def handler_that(do: Callable[[logging.LogRecord], object], logger: logging.Logger = LOG) -> Iterator[logging.Handler]:
+    """A handler of somebody else."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            do(record)
+
+    handler = Handler()
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
 
 
 def is_alive(pid: int) -> bool:
