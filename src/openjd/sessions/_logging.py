@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from enum import Flag
 from functools import cache
 from typing import Any, Callable, Optional
@@ -107,7 +108,8 @@ def _redact_record(record: logging.LogRecord, redact: Redact) -> None:
 
 def report_foreign_error(record: logging.LogRecord) -> None:
     """Say on standard error that a handler or filter raised, as ``logging`` does for its own handlers."""
-    logging.Handler().handleError(record)
+    with suppress(Exception):  # standard error may be closed
+        logging.Handler().handleError(record)
 
 
 _RULE_LENGTH = 46
@@ -122,12 +124,12 @@ class SessionLog:
     def __init__(self, session_id: str, redact: Redact) -> None:
         self.session_id = session_id
         self.level: Optional[int] = None
-        self._redact = redact
+        self.redact = redact
         _FILTER.add(session_id, redact)
 
     def close(self) -> None:
         """Stop redacting for this Session."""
-        _FILTER.remove(self.session_id, self._redact)
+        _FILTER.remove(self.session_id, self.redact)
 
     def debug(self, message: str, content: Optional[LogContent] = None) -> None:
         self.log(logging.DEBUG, message, content)
@@ -143,12 +145,12 @@ class SessionLog:
 
     def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
         if self.shows(level):
-            self._emit(level, (self._redact(message),), content)
+            self._emit(level, (self.redact(message),), content)
 
     def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
         """Log several messages at once, one record each."""
         if self.shows(logging.INFO):
-            self._emit(logging.INFO, [self._redact(message) for message in messages], content)
+            self._emit(logging.INFO, [self.redact(message) for message in messages], content)
 
     def section(self, title: str) -> None:
         """A section banner (rule LOG-4)."""

@@ -19,7 +19,7 @@ from openjd.sessions._core.output import OutputItem, Text
 from openjd.sessions._errors import ActionFailed, KeeperError, SessionError
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._platform.protocol import Command, Keeper
-from openjd.sessions._runtime.delivery import News, Outbox, call_client
+from openjd.sessions._runtime.delivery import News, Outbox, call_client, text_of
 from openjd.sessions._runtime.files_directory import FilesDirectory
 from openjd.sessions._runtime.loop import default_loop
 from openjd.sessions._runtime.process_environment import checked_variables, inherited_variables
@@ -157,7 +157,8 @@ class _Run:
         self._log = log
         self._callback = callback
         self._loop = default_loop()
-        self._loop.join(self, self)
+        self._loop.know(self)
+        self._loop.join(self)
         self._outbox = Outbox(self._loop.delivery)
         self._keeper: Optional[Keeper] = None
         self.action = RunningAction(Surroundings(self._loop, self._outbox, log, self))
@@ -208,7 +209,7 @@ def tell(log: SessionLog, callback: Optional[Callable[[ActionState], None]], sta
     error = call_client(lambda: callback(state)) if callback else None
     if error is not None:
         content = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
-        log.error(f"Exception in action callback: {error}", content)
+        log.error(f"Exception in action callback: {text_of(error)}", content)
 
 
 class _ClientLog(SessionLog):
@@ -221,6 +222,9 @@ class _ClientLog(SessionLog):
     def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
         extra = {"openjd_log_content": content} if content is not None else None
         call_client(lambda: self._logger.log(level, message, extra=extra))
+
+    def redact(self, text: str) -> str:
+        return text
 
     def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
         for message in messages:

@@ -110,9 +110,9 @@ class Session(SessionView):
 
     def __del__(self) -> None:
         if self.state is not SessionState.ENDED:
-            text = f"Session {self._session_id!r} was dropped without cleanup()"
-            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self._resources.drop()
+            text = f"Session {self._session_id!r} was dropped without cleanup()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)  # may raise: the last thing done
 
     # -- actions
 
@@ -253,8 +253,7 @@ class Session(SessionView):
             ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
         """
         open_outbox = self._start.run_subprocess(
-            (command, *(args or ())),
-            timeout,
+            self._start.subprocess(command, args, timeout),
             self._variables.with_call(os_env_vars),
             banner=log_banner_message,
             sees_environments=use_session_env_vars,

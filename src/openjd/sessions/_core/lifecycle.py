@@ -149,6 +149,7 @@ class ActionMachine:
         self._is_marked_failed = self._is_timed_out = self._is_canceled = False
         self.has_exited = self.has_tree_ended = self._has_output_ended = False
         self._has_nothing_to_run = False
+        self._is_broken = False
 
     def set_limits(self, *, notify_period: Optional[float], time_limit: Optional[float]) -> None:
         """Say, before the start, how it is canceled (None: by termination) and after how many seconds."""
@@ -196,10 +197,13 @@ class ActionMachine:
         return [Publish(self.status)]
 
     def _on_cancel_requested(self, event: CancelRequested, now: float) -> list[ActionEffect]:
+        if event.reason is not None:
+            if self._is_broken:  # one malformed line is enough
+                return []
+            self._is_broken = True
+            self.status = replace(self.status, fail_message=event.reason)
         if event.mark_failed and (not self.has_exited or event.reason is not None):
             self._is_marked_failed = True
-            if event.reason is not None:
-                self.status = replace(self.status, fail_message=event.reason)
         self._is_canceled = self._is_canceled or not self.has_exited
         if self.phase is Phase.PREPARING:
             self._kept_cancel = _merge(self._kept_cancel, event)

@@ -28,10 +28,13 @@ def as_parameter_values(given: Parameters) -> dict[str, ParameterValue]:
     """A copy of the parameters by name.
 
     Raises:
-        TypeError: An element of a list is no ``Parameter``.
+        TypeError: An element of a list is no ``Parameter``, or a value of a dictionary no ``ParameterValue``.
         ValueError: A list names a parameter twice.
     """
     if isinstance(given, Mapping):
+        for name, value in given.items():
+            if not hasattr(value, "type") or not hasattr(value, "value"):
+                raise TypeError(f"Parameter {name!r} must be an openjd.model.ParameterValue; got {value!r}.")
         return dict(given)
     values: dict[str, ParameterValue] = {}
     for parameter in given or ():

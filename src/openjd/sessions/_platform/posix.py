@@ -12,7 +12,7 @@ from functools import partial
 from typing import Callable, Optional
 
 from openjd.sessions._errors import KeeperError
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER, LauncherLink, kill, open_pidfd
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, LauncherLink, kill, open_pidfd
 from openjd.sessions._platform.posix_sweep import end_marked
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
@@ -93,6 +93,7 @@ class PosixKeeper:
         if self.is_lost:
             when_gone()
         else:
+            self.send(b"hello")
             self.send(b"leave")
 
     def send(self, *fields: bytes) -> None:
@@ -160,9 +161,7 @@ class PosixKeeper:
             return
         observer = process.observer
         if kind == b"started":
-            output = self._channel.descriptors.pop(0)
-            os.set_blocking(output, False)
-            observer.started(int(values[0]), output)
+            self._tell_started(process, int(values[0]))
         elif kind == b"failed":
             observer.not_started(_text(values[0]))
         elif kind == b"unwritten":
@@ -174,16 +173,25 @@ class PosixKeeper:
         elif kind == b"ended":
             observer.tree_ended()
 
+    def _tell_started(self, process: PosixProcess, pid: int) -> None:
+        if not self._channel.descriptors:
+            process.terminate()
+            process.observer.not_started(NO_DESCRIPTOR)
+            return
+        output = self._channel.descriptors.pop(0)
+        os.set_blocking(output, False)
+        process.observer.started(pid, output)
+
     def _lose(self, reason: str) -> None:
         if self.is_lost:
             return
         self._hear()
         self._watcher.unwatch(self._channel.fileno())
         self.forget()
+        if self._process is not None:
+            self._process.observer.lost(reason)
         if self._when_gone is not None:
             self._when_gone()
-        elif self._process is not None:
-            self._process.observer.lost(reason)
 
 
 def _text(data: bytes) -> str:

@@ -18,6 +18,10 @@ from openjd.sessions._platform.posix_wire import Channel
 
 ANSWER_LIMIT = 10.0
 """Seconds in which the launcher has to answer."""
+NO_DESCRIPTOR = (
+    "This program has no descriptor left to read a process's output: it has reached its limit of open files. Raise the "
+    "limit (ulimit -n), or have fewer Sessions open at once."
+)
 LONGEST_ANSWER = 64 * 1024
 """Bytes of the longest frame that launcher and keepers may send."""
 _STAND_ALONE = ("posix_wire", "posix_children", "posix_files", "posix_resident", "posix_keeper", "posix_launcher")
@@ -127,6 +131,8 @@ class LauncherLink:
         answer = self._await(number)
         if answer[0] != b"keeper":
             raise KeeperError(f"No keeper could be started for this Session's processes: {answer[2].decode()}")
+        if not self._channel.descriptors:
+            raise KeeperError(NO_DESCRIPTOR)
         return int(answer[2]), self._channel.descriptors.pop(0)
 
     def _await(self, number: bytes) -> list[bytes]:
@@ -137,7 +143,7 @@ class LauncherLink:
             for answer in frames:
                 if answer[1] == number:
                     return answer
-                if answer[0] == b"keeper":
+                if answer[0] == b"keeper" and self._channel.descriptors:
                     os.close(self._channel.descriptors.pop(0))
             if not is_open:
                 raise ConnectionError("it ended")
@@ -157,8 +163,11 @@ class LauncherLink:
 
 
 def open_pidfd(pid: int) -> Optional[int]:
-    """A descriptor of a process, where the system has such (Linux)."""
-    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    """A descriptor of a process, where the system has such, and a sandbox does not forbid it."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 def kill(pidfd: Optional[int]) -> None:

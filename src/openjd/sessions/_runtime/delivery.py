@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -23,6 +24,8 @@ TURN_LIMIT = 0.010
 STAND_IN_AFTER = 0.050
 """Seconds after which a turn counts as blocked by foreign code."""
 MOST_THREADS = 8
+ITEM_SIZE = 200
+"""Bytes that an item takes beside its text, about."""
 SESSION_LIMIT = 1024 * 1024
 """Bytes of undelivered text from which on a Session's output is not read (DESIGN §11)."""
 PROGRAM_LIMIT = 64 * 1024 * 1024
@@ -119,11 +122,18 @@ def _nothing() -> None:
 
 def run_guarded(call: News) -> None:
     """Run what may run foreign code; whatever comes out of it is reported, and harms nobody."""
-    try:
-        call()
-    except BaseException:
-        print("Exception ignored by openjd.sessions while delivering news:", file=sys.stderr)
-        traceback.print_exc()
+    if (error := call_client(call)) is not None:
+        with suppress(Exception):  # standard error may be closed
+            print("Exception ignored by openjd.sessions while delivering news:", file=sys.stderr)
+            traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def text_of(error: BaseException) -> str:
+    """The text of somebody else's exception, even if that can't be had."""
+    text = type(error).__name__
+    with suppress(Exception):
+        text = str(error)
+    return text
 
 
 def call_client(call: News) -> Optional[BaseException]:
@@ -190,6 +200,7 @@ class Outbox:
 
     def put(self, news: News, size: int = 0) -> None:
         """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
+        size += ITEM_SIZE
         with self._lock:
             self._items.append(_Item(news, size))
             self._size += size

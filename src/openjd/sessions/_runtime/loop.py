@@ -30,6 +30,7 @@ Call = Callable[[], None]
 
 FAIRNESS = 0.005
 """Seconds of reading data after which mailbox, deadlines and control descriptors are looked at again."""
+_LONGEST_WAIT = 3600.0  # selectors can't be asked to wait for months
 EXIT_LIMIT = 5.0
 """Seconds that open Sessions have to end when the interpreter exits."""
 
@@ -79,10 +80,14 @@ class Loop:
 
     # -- who uses it; any thread
 
-    def join(self, key: object, user: LoopUser) -> None:
-        """Be there until ``part`` is called with this key; the threads start if they don't run."""
+    def know(self, user: LoopUser) -> None:
+        """Tell this Session when the program forks or exits, also before it joins."""
         with self._lock:
             self._users.add(user)
+
+    def join(self, key: object) -> None:
+        """Be there until ``part`` is called with this key; the threads start if they don't run."""
+        with self._lock:
             self._joined.add(key)
             self._start()
 
@@ -195,7 +200,9 @@ class Loop:
             heapq.heappop(self._timers)
         if self._mailbox:
             return 0
-        return max(0.0, self._timers[0].at - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(_LONGEST_WAIT, max(0.0, self._timers[0].at - time.monotonic()))
 
     def _answer_bell(self) -> None:
         try:

@@ -37,8 +37,11 @@ def checked_variables(variables: Optional[Mapping[str, Optional[str]]]) -> dict[
 
     Raises:
         ValueError: A name is empty or contains ``=`` or NUL, or a value contains NUL.
+        TypeError: A name or a value is no text.
     """
     for name, value in (variables or {}).items():
+        if not isinstance(name, str) or not isinstance(value, (str, type(None))):
+            raise TypeError(f"os_env_vars: names and values must be str; got {name!r}: {value!r}.")
         if not name or "=" in name or "\0" in name:
             raise ValueError(f"os_env_vars: {name!r} can't be the name of an environment variable.")
         if value is not None and "\0" in value:

@@ -13,7 +13,7 @@ from openjd.sessions._core.redaction import Redactor
 from openjd.sessions._errors import SessionError, WorkspaceError
 from openjd.sessions._logging import LOG, LogContent, SessionLog, log_host_information
 from openjd.sessions._runtime.delivery import Outbox
-from openjd.sessions._runtime.loop import Loop, LoopUser, default_loop
+from openjd.sessions._runtime.loop import Loop, default_loop
 from openjd.sessions._runtime.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class SessionResources:
         self._outbox: Optional[Outbox] = None
         self._keeper: Optional[Keeper] = None
 
-    def connect(self, user: LoopUser) -> tuple[Loop, Outbox]:
+    def connect(self) -> tuple[Loop, Outbox]:
         """The loop and the outbox, from the first action on."""
         if self._outbox is None:
             self._loop = default_loop()
-            self._loop.join(self, user)
+            self._loop.join(self)
             self._outbox = Outbox(self._loop.delivery)
         return self._connected_loop, self._outbox
 
@@ -105,11 +105,18 @@ class SessionResources:
 
     def drop(self) -> None:
         """Give everything back though nobody has asked for it; may be called by the garbage collector."""
-        self.terminate()
         if self._loop is None:
             self._give_back_dropped()
         else:
-            self._loop.delivery.schedule(self._give_back_dropped)
+            self._loop.post(self._end_dropped)
+
+    def _end_dropped(self) -> None:
+        """On the loop's thread: terminate what runs, and give everything back once it has ended."""
+        self.terminate()
+        if self.action is not None:
+            self.action.future.add_done_callback(
+                lambda _: self._connected_loop.delivery.schedule(self._give_back_dropped)
+            )
 
     def _give_back_dropped(self) -> None:
         self.give_back()

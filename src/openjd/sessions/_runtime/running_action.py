@@ -183,6 +183,7 @@ class RunningAction:
         self._answered.set()  # last: it wakes the starter, which then needs not wait for the interpreter
 
     def not_started(self, reason: str) -> None:
+        reason = self.around.log.redact(reason)
         self._put(partial(self.around.log.info, f"Process failed to start: {reason}", _FAILURE))
         self._handle(StartFailed(reason))
         self._answered.set()
@@ -202,6 +203,7 @@ class RunningAction:
     def lost(self, reason: str) -> None:
         if self._machine.phase is Phase.ENDED:
             return
+        reason = self.around.log.redact(reason)
         self._put(partial(self.around.log.error, reason, _FAILURE))
         self._handle(Lost(reason))
         self._answered.set()
@@ -240,7 +242,7 @@ class RunningAction:
         elif isinstance(item, Broken):
             self._handle(CancelRequested(mark_failed=True, reason=item.reason))
         elif isinstance(item, Notice):
-            self._put(partial(log.log, item.level, item.message))
+            self._put(partial(log.log, item.level, item.message), len(item.message))
 
     def _note_variable(self, change: VariableChange) -> None:
         if change.value is None:
@@ -252,7 +254,8 @@ class RunningAction:
         event = Reported(update.progress, update.status_message, update.fail_message)
         for effect in self._machine.handle(event, time.monotonic()):
             if isinstance(effect, Publish):
-                self._put(partial(self.around.audience.status_changed, effect.status, update.line))
+                news = partial(self.around.audience.status_changed, effect.status, update.line)
+                self._put(news, len(update.line))
 
     # -- the machine
 

@@ -6,6 +6,7 @@ The lock is never held while foreign code runs, nor across any input or output.
 
 from __future__ import annotations
 
+import re
 import shlex
 import threading
 import time
@@ -25,13 +26,14 @@ from openjd.sessions._core.redaction import MASK
 from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent
 from openjd.sessions._platform.protocol import Command
-from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt
+from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt, text_of
+from openjd.sessions._runtime.loop import default_loop
 from openjd.sessions._runtime.resources import LEAVE_LIMIT, SessionResources
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
 
 _CONTROL = LogContent.PROCESS_CONTROL
-_SECRET_DIRECTIVE = "openjd_redacted_env:"
+_SECRET_DIRECTIVE = re.compile("openjd_redacted_env:?", re.IGNORECASE)  # near misses declare secrets, too (RED-8)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class SessionActions:
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
         self._is_cleaned_up = False
+        default_loop().know(self)
 
     @property
     def current(self) -> Optional[RunningAction]:
@@ -93,27 +96,29 @@ class SessionActions:
             call: What it is to the lifecycle.
             accept: Under the lock: checks what else there is to check, and gives the plan.
         """
-        previous = self.current
+        previous, is_accepted = None, False
         try:
             with self.lock:
                 self.lifecycle.check(call, name)
                 plan = accept()
+                previous, is_accepted = self.current, True
                 action = self._make_current(plan)
                 open_outbox = action.around.outbox.shut()
                 plan.commit()
             self._prepare_and_start(action, plan)
             action.around.outbox.end_start(open_outbox)
         except BaseException:  # refused; or Ctrl-C, which must not leave an accepted action behind unfinished
-            if self.current is not None and self.current is not previous:
-                self.current.abandon()
-                self.current.around.outbox.reopen()
+            begun = self.current
+            if is_accepted and begun is not None and begun is not previous:
+                begun.abandon()
+                begun.around.outbox.reopen()
             raise
         return open_outbox
 
     def _make_current(self, plan: Plan) -> RunningAction:
         """Make the action known, before the state says that one is running: a signal handler may cancel it then."""
         if self._around is None:
-            loop, outbox = self._resources.connect(self)
+            loop, outbox = self._resources.connect()
             self._around = Surroundings(loop, outbox, self._log, self._audience)
         action = RunningAction(self._around, plan.entering, plan.released_scope)
         self._resources.begin(action)
@@ -167,13 +172,13 @@ class SessionActions:
 
     def status_changed(self, status: ActionStatus, line: str) -> None:
         self.status = status
-        callback = self._callback
-        error = call_client(lambda: callback(self._session_id, status)) if callback else None
+        error = call_client(lambda: self._call_back(status))
         if error is not None:
+            reason = text_of(error)
             self._log.error(
-                f"Open Job Description: Exception in the action message callback: {error}", LogContent.EXCEPTION_INFO
+                f"Open Job Description: Exception in the action message callback: {reason}", LogContent.EXCEPTION_INFO
             )
-            line = f"{line} -- ERROR: {error}"
+            line = f"{line} -- ERROR: {reason}"
         self._log.info(line, LogContent.COMMAND_OUTPUT)
         raise_interrupt(error)
 
@@ -190,12 +195,15 @@ class SessionActions:
         action.future.set_result(status)
         raise_interrupt(error)
 
+    def _call_back(self, status: ActionStatus) -> None:
+        if self._callback:  # its truth value is read once before each call (API §9)
+            self._callback(self._session_id, status)
+
     def _tell(self, status: ActionStatus) -> Optional[BaseException]:
         """Make the first or the final call of an action; gives what came out of it."""
-        callback = self._callback
-        error = call_client(lambda: callback(self._session_id, status)) if callback else None
+        error = call_client(lambda: self._call_back(status))
         if error is not None:
-            self._log.error(f"Exception in action callback: {error}", LogContent.EXCEPTION_INFO | _CONTROL)
+            self._log.error(f"Exception in action callback: {text_of(error)}", LogContent.EXCEPTION_INFO | _CONTROL)
         return error
 
     # -- waiting and ending
@@ -294,5 +302,5 @@ def _result(action: RunningAction, timeout: Optional[float]) -> ActionStatus:
 def _shown(argv: Sequence[str]) -> str:
     """A command line for the log; what follows the directive of a secret is hidden (RED-12)."""
     line = shlex.join(argv)
-    before, directive, secret = line.partition(_SECRET_DIRECTIVE)
-    return f"{before}{directive} {MASK}" if secret else line
+    directive = _SECRET_DIRECTIVE.search(line)
+    return f"{line[: directive.end()]} {MASK}" if directive else line

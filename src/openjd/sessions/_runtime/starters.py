@@ -112,15 +112,14 @@ class Starters:
 
     def run_subprocess(
         self,
-        argv: Sequence[str],
-        timeout: Optional[int],
+        resolved: ResolvedAction,
         variables: ProcessVariables,
         *,
         banner: Optional[str],
         sees_environments: bool,
     ) -> News:
         """Run an ad-hoc process, with or without the variables of the entered environments (SUB-5)."""
-        resolved, name = as_subprocess(argv, timeout), "run_subprocess()"
+        name = "run_subprocess()"
         return self._actions.start(
             name,
             Call.START,
@@ -131,6 +130,29 @@ class Starters:
                 variables=lambda: variables.with_layers(self._layers(sees_environments)),
             ),
         )
+
+    @staticmethod
+    def subprocess(command: str, args: Optional[Sequence[str]], timeout: Optional[int]) -> ResolvedAction:
+        """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
+
+        Raises:
+            ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
+            TypeError: Something is of another type.
+        """
+        if isinstance(args, str) or not all(isinstance(text, str) for text in (command, *(args or ()))):
+            raise TypeError(
+                f"run_subprocess: command must be a str, and args a list of str; got {command!r}, {args!r}."
+            )
+        if not isinstance(timeout, (int, type(None))):
+            raise TypeError(f"run_subprocess: timeout must be a whole number of seconds; got {timeout!r}.")
+        argv = (command, *(args or ()))
+        if not command.strip():
+            raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
+        if any("\0" in argument for argument in argv):
+            raise ValueError("run_subprocess: command and args can't contain NUL characters.")
+        if timeout is not None and timeout < 1:
+            raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
+        return ResolvedAction(argv=argv, timeout=timeout, cancel_method=CancelMethod(notify_period=None))
 
     def _layers(self, sees_environments: bool) -> list[Variables]:
         return self._actions.stack.variables() if sees_environments else []
@@ -156,18 +178,3 @@ class Starters:
                 self._resources.workspace, self._resources.log, self._job_parameters, self._job_name
             )
         return self._preparation
-
-
-def as_subprocess(argv: Sequence[str], timeout: Optional[int]) -> ResolvedAction:
-    """An ad-hoc process as an action (SUB-1, SUB-2, SUB-6).
-
-    Raises:
-        ValueError: The command is blank, it or an argument contains NUL, or the timeout is below 1.
-    """
-    if not argv[0].strip():
-        raise ValueError("run_subprocess: command must be the name or path of a program; it is blank.")
-    if any("\0" in argument for argument in argv):
-        raise ValueError("run_subprocess: command and args can't contain NUL characters.")
-    if timeout is not None and timeout < 1:
-        raise ValueError(f"run_subprocess: timeout must be at least 1 second; got {timeout}.")
-    return ResolvedAction(argv=tuple(argv), timeout=timeout, cancel_method=CancelMethod(notify_period=None))
