@@ -195,6 +195,28 @@ def test_survivors_are_notified_at_the_end(open_stage: OpenStage) -> None:
     assert note.read_text() == "notified\n"
 
 
+def test_survivors_live_as_long_as_their_environment(stage: Stage) -> None:
+    """DESIGN §11: what onEnter leaves behind is named in the log, and ends with the exit of its environment."""
+    daemon = action(*child("forks", "daemon-quiet", "leave"))
+    pids = []
+    for name in ("Outer", "Inner"):
+        stage.enter(environment(name, onEnter=daemon))
+        pids.append(int(stage.journal.after("descendant ")))
+        [line] = [text for text in stage.journal.texts if text.startswith(f"Process {pids[-1]} ")]
+        assert line.endswith(
+            " was left behind by the action. It may go on until the environment it was started in is exited, or the "
+            "Session ends."
+        )
+    stage.run("true")
+    assert all(map(is_alive, pids))
+    stage.exit("Inner")
+    wait_until(lambda: not is_alive(pids[1]))
+    assert is_alive(pids[0])
+    stage.run("true")
+    stage.exit("Outer")
+    wait_until(lambda: not is_alive(pids[0]))
+
+
 # A Session that was dropped
 
 
