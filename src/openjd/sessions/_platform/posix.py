@@ -171,6 +171,7 @@ class PosixKeeper:
             usage = ActionUsage(wall, user, system, peak_memory_bytes=int(values[4]))
             observer.exited(int(values[0]), usage, [_text(name) for name in values[5:]])
         elif kind == b"ended":
+            self._process = None
             observer.tree_ended()
 
     def _tell_started(self, process: PosixProcess, pid: int) -> None:

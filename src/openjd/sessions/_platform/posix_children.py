@@ -26,6 +26,7 @@ MARK = b"OPENJD_SESSIONS_ACTION"
 _DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
 _SHOWN_PATH = 4096
+_SHOWN_COMMAND = 200
 
 
 class NotFound(OSError):
@@ -124,11 +125,11 @@ def mark_of(pid: int) -> bytes:
     return rest.partition(b"\0")[0] if found else b""
 
 
-def name_of(pid: int) -> bytes:
-    """The name of a process's program."""
+def command_of(pid: int) -> bytes:
+    """The command line of a process, as far as it is worth showing."""
     try:
-        with open(f"/proc/{pid}/comm", "rb") as name:
-            return name.read().strip().replace(b"\0", b"?")
+        with open(f"/proc/{pid}/cmdline", "rb") as line:
+            return line.read(_SHOWN_COMMAND).replace(b"\0", b" ").strip() or b"?"
     except OSError:
         return b"?"
 

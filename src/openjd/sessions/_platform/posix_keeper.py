@@ -30,10 +30,10 @@ from typing import Optional
 from openjd.sessions._platform.posix_children import (
     Reaped,
     children,
+    command_of,
     group_exists,
     groups_of,
     mark_of,
-    name_of,
     reap_one,
     send_signal,
     spawn,
@@ -201,7 +201,7 @@ class Keeper(Resident):
             action.has_exited = True
             wall = time.monotonic() - action.began
             usage = (wall, ended.user_seconds, ended.system_seconds, ended.peak_memory_bytes)
-            left = [b"%d %s" % (pid, name_of(pid)) for pid in self._members(action.number)[:MOST_NAMED]]
+            left = [b"%d %s" % (pid, command_of(pid)) for pid in self._members(action.number)[:MOST_NAMED]]
             self.channel.send(b"exited", action.number, *(str(x).encode() for x in (ended.code, *usage)), *left)
 
     def _see_to(self, action: Action) -> None:
