@@ -1,4 +1,4 @@
-"""The end of a Session: LC-30 to LC-36, LC-4, API §7.3, DESIGN §11 (survivors); also of one that was dropped."""
+"""The end of a Session: LC-30 to LC-36, LC-4, API §7.3; also of one that was dropped."""
 
 from __future__ import annotations
 
@@ -180,41 +180,6 @@ def test_cleanup_in_a_log_handler(stage: Stage) -> None:
     assert stage.state == "ENDED"
     assert stage.journal.told[-1] == KILLED
     assert not stage.session.working_directory.exists()
-
-
-# What ended actions leave behind
-
-
-def test_survivors_are_notified_at_the_end(open_stage: OpenStage) -> None:
-    """DESIGN §11: then terminated; a daemon may use its notice to put things in order."""
-    stage = open_stage()
-    note = stage.session.working_directory.parent / "note"
-    daemon = f'trap "echo notified > {note}; exit 0" TERM; touch up; while :; do sleep 0.01; done'
-    stage.run(*shell(f"setsid sh -c '{daemon}' > /dev/null 2>&1 & while [ ! -e up ]; do sleep 0.01; done"))
-    stage.session.cleanup()
-    assert note.read_text() == "notified\n"
-
-
-def test_survivors_live_as_long_as_their_environment(stage: Stage) -> None:
-    """DESIGN §11: what onEnter leaves behind is named in the log, and ends with the exit of its environment."""
-    daemon = action(*child("forks", "daemon-quiet", "leave"))
-    pids = []
-    for name in ("Outer", "Inner"):
-        stage.enter(environment(name, onEnter=daemon))
-        pids.append(int(stage.journal.after("descendant ")))
-        [line] = [text for text in stage.journal.texts if text.startswith(f"Process {pids[-1]} ")]
-        assert line.endswith(
-            " was left behind by the action. It may go on until the environment it was started in is exited, or the "
-            "Session ends."
-        )
-    stage.run("true")
-    assert all(map(is_alive, pids))
-    stage.exit("Inner")
-    wait_until(lambda: not is_alive(pids[1]))
-    assert is_alive(pids[0])
-    stage.run("true")
-    stage.exit("Outer")
-    wait_until(lambda: not is_alive(pids[0]))
 
 
 # A Session that was dropped

@@ -11,7 +11,7 @@ import pytest
 from openjd.sessions import LOG, ActionState, ActionStatus, LogContent
 from support import child
 from support.scripts import action, environment, notified, script, sh
-from support.stage import PATIENCE, Gate, Journal, OpenStage, Stage, shell
+from support.stage import PATIENCE, Gate, Journal, OpenStage, Stage, shell, wait_until
 
 NEAR_MISS = "Open Job Description: Incorrectly formatted openjd env command ({})"
 BAD_ASSIGNMENT = "Failed to parse environment variable assignment."
@@ -265,9 +265,12 @@ def test_sessions_do_not_mix(open_stage: OpenStage) -> None:
 
 
 def test_output_that_something_holds_open(open_stage: OpenStage, gate: Gate) -> None:
-    """DIR-8, TASK-8: one second unsaid, five said, then the action ends; directives of that time count."""
+    """DIR-8, TASK-8: one second unsaid, five said, then the action ends; directives of that time count.
+
+    What is printed later is dropped, and does not end who prints it.
+    """
     stage = open_stage()
-    script_text = f"({gate.wait}; echo openjd_progress: 7; {gate.wait}; echo dropped) & exit 3"
+    script_text = f"({gate.wait}; echo openjd_progress: 7; {gate.wait}; echo dropped; touch survived) & exit 3"
     stage.start(*shell(script_text))
     first = (
         "Command exited but STDOUT stream is still open. Waiting gracetime of 5 seconds for the STDOUT stream to close "
@@ -284,6 +287,7 @@ def test_output_that_something_holds_open(open_stage: OpenStage, gate: Gate) -> 
     assert {line.content for line in warnings[:2]} == {LogContent.PROCESS_CONTROL}
     gate.open()
     stage.wait_for_line("What processes of an ended action still print is dropped from now on.")
+    wait_until((stage.session.working_directory / "survived").exists)
     assert "dropped" not in stage.journal.output
 
 
