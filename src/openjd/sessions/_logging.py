@@ -52,7 +52,7 @@ class _RedactingFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a Session within add or remove
         self._sessions: Mapping[str, tuple[Redact, ...]] = {}
 
     def add(self, session_id: str, redact: Redact) -> None:
@@ -69,7 +69,7 @@ class _RedactingFilter(logging.Filter):
                 LOG.removeFilter(self)
 
     def renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         for redact in self._redactors_for(record):
@@ -94,16 +94,22 @@ def renew_locks() -> None:
 
 def _redact_record(record: logging.LogRecord, redact: Redact) -> None:
     try:
-        shown = record.getMessage()
-    except Exception:  # a client's wrong % arguments; its handlers would fail on them as well (RED-11)
-        shown = "********"
+        _redact_parts(record, redact)
+    except Exception:  # a client's wrong % arguments, for instance (RED-11)
+        record.msg, record.args, record.exc_info, record.stack_info = "********", (), None, None
+
+
+def _redact_parts(record: logging.LogRecord, redact: Redact) -> None:
+    shown = record.getMessage()
     hidden = redact(shown)
-    if hidden != shown or shown == "********":
+    if hidden != shown:
         record.msg, record.args = hidden, ()
     if record.exc_info:
         trace = logging.Formatter().formatException(record.exc_info)
         if redact(trace) != trace:
             record.exc_text, record.exc_info = redact(trace), None
+    if record.stack_info:
+        record.stack_info = redact(record.stack_info)
 
 
 def report_foreign_error(record: logging.LogRecord) -> None:

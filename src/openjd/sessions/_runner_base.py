@@ -19,17 +19,13 @@ from openjd.sessions._core.output import OutputItem, Text
 from openjd.sessions._errors import ActionFailed, KeeperError, SessionError
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._platform.protocol import Command, Keeper
-from openjd.sessions._runtime.delivery import News, Outbox, call_client, text_of
+from openjd.sessions._runtime.delivery import News, Outbox, call_client, raise_interrupt, text_of
 from openjd.sessions._runtime.files_directory import FilesDirectory
 from openjd.sessions._runtime.loop import default_loop
 from openjd.sessions._runtime.process_environment import checked_variables, inherited_variables
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._session_user import SessionUser, group_of
 from openjd.sessions._types import ActionState, ActionStatus
-
-if TYPE_CHECKING:
-    pass
-
 
 if TYPE_CHECKING:
     from openjd.model import SymbolTable
@@ -221,7 +217,7 @@ class _ClientLog(SessionLog):
 
     def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
         extra = {"openjd_log_content": content} if content is not None else None
-        call_client(lambda: self._logger.log(level, message, extra=extra))
+        raise_interrupt(call_client(lambda: self._logger.log(level, message, extra=extra)))
 
     def redact(self, text: str) -> str:
         return text

@@ -309,6 +309,7 @@ class Session(SessionView):
                 resolved_symtab=resolved_symtab,
             ),
             partial(self.exit_environment, os_env_vars=os_env_vars, keep_session_running=keep_session_running),
+            self.cancel_action,
         )
 
     def extend_path_mapping_rules(self, additional: Iterable[PathMappingRule]) -> None:
@@ -349,4 +350,6 @@ def _has_redacted_env(revision_extensions: Optional[RevisionExtensions]) -> bool
     """Whether REDACTED_ENV_VARS is enabled: as an extension, or by a later revision (RED-2)."""
     if revision_extensions is None:
         return False
-    return "REDACTED_ENV_VARS" in revision_extensions.extensions or revision_extensions.spec_rev.value > _BASE_REVISION
+    revision = revision_extensions.spec_rev.value
+    is_later = revision[:1].isdigit() and revision > _BASE_REVISION
+    return is_later or "REDACTED_ENV_VARS" in revision_extensions.extensions

@@ -77,9 +77,9 @@ class EnvironmentStack:
             raise EnvironmentOrderError(
                 identifier, "is already entered. Exit it first, or give this one another identifier."
             )
-        if _has_wrap_hooks(environment):
+        if has_wrap_hooks(environment):
             for entered in self._entered:
-                if _has_wrap_hooks(entered.environment):
+                if has_wrap_hooks(entered.environment):
                     raise WrapConflictError(environment.name, entered.environment.name)
 
     def push(self, entered: EnteredEnvironment) -> None:
@@ -132,6 +132,7 @@ def compose_environment(*layers: Variables) -> dict[str, str]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _has_wrap_hooks(environment: Environment) -> bool:
+def has_wrap_hooks(environment: Environment) -> bool:
+    """Whether an environment wraps the actions of those within it, and tasks."""
     actions = environment.script.actions if environment.script else None
     return actions is not None and any((actions.onWrapEnvEnter, actions.onWrapTaskRun, actions.onWrapEnvExit))

@@ -22,7 +22,7 @@ _Span = tuple[int, int]
 class Redactor:
     """The secrets of one Session: they only grow, from any thread.
 
-    One insertion into a dictionary is atomic, and readers work on copies, so nothing has to be locked.
+    Inserting into a dictionary and copying it are single steps, and readers work on copies, so nothing has to be locked.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Redactor:
     @property
     def reach(self) -> int:
         """How many characters beyond a border in a line must be known to find a secret that crosses it."""
-        return max((len(secret) - 1 for secret in tuple(self._inside)), default=0)
+        return max((len(secret) - 1 for secret in self._inside.copy()), default=0)
 
     def add(self, value: str) -> None:
         """Make a value secret from now on; the empty one never is (RED-6, RED-7)."""
@@ -79,7 +79,7 @@ class Redactor:
 
 
 def _find(text: str, secrets: dict[str, int]) -> list[_Span]:
-    return [span for secret, period in tuple(secrets.items()) for span in _occurrences(text, secret, period)]
+    return [span for secret, period in secrets.copy().items() for span in _occurrences(text, secret, period)]
 
 
 def _occurrences(text: str, secret: str, period: int) -> Iterator[_Span]:

@@ -118,7 +118,6 @@ class PosixKeeper:
     def _give_up(self) -> None:
         """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
         kill(self._pidfd)
-        threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
         self._lose(_KEEPER_SILENT)
 
     def _hear(self) -> None:
@@ -170,6 +169,8 @@ class PosixKeeper:
             wall, user, system = (float(value) for value in values[1:4])
             usage = ActionUsage(wall, user, system, peak_memory_bytes=int(values[4]))
             observer.exited(int(values[0]), usage, [_text(name) for name in values[5:]])
+        elif kind == b"refused":
+            observer.signal_refused(f"The process {_text(values[0])} may not be signalled by this user.")
         elif kind == b"ended":
             self._process = None
             observer.tree_ended()
@@ -187,6 +188,8 @@ class PosixKeeper:
         if self.is_lost:
             return
         self._hear()
+        if self._when_gone is None or reason is _KEEPER_SILENT:  # the launcher may be gone, too
+            threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
         self._watcher.unwatch(self._channel.fileno())
         self.forget()
         if self._process is not None:

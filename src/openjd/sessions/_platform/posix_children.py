@@ -14,8 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 BUSY_LIMIT = 0.1
 """Seconds in which a program file that is still being written may become ready (rule ACT-9)."""
@@ -33,8 +32,7 @@ class NotFound(OSError):
     """No executable file of that name lies in the PATH searched."""
 
 
-@dataclass
-class Reaped:
+class Reaped(NamedTuple):
     """A child that has ended, and what it and the descendants it had waited for used."""
 
     pid: int
@@ -153,10 +151,15 @@ def group_exists(group: int) -> bool:
     return True
 
 
-def send_signal(target: int, number: int) -> None:
-    """Signal an own child, or a group (negative) that holds one; one that has just gone is no error."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
+def send_signal(target: int, number: int) -> bool:
+    """Signal an own child, or a group (negative) that holds one; False if that is refused."""
+    try:
         os.kill(target, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return sys.platform == "darwin"  # which refuses a group of zombies
+    return True
 
 
 def become_subreaper() -> bool:

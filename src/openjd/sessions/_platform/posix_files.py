@@ -15,7 +15,9 @@ def write_cancel_info(directory: bytes, text: bytes) -> int:
         if not _may_be_replaced(folder, name):
             return errno.EEXIST
         target = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-        os.write(target, text)
+        os.fchmod(target, 0o600)  # whatever the umask is
+        while text:
+            text = text[os.write(target, text) :]
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         return error.errno or errno.EIO

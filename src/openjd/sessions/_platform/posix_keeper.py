@@ -15,6 +15,7 @@ to a keeper    ``environment`` N=value …   what the processes started from now
 ..             ``mark`` text               what the marks of this keeper begin with
 ..             ``hello``                   answered by ``heard``
 from a keeper  ``exited`` n code usage …   the command of action n, and the members of its tree left
+..             ``refused`` n id            a process may not be signalled
 ..             ``ended`` n                 nothing of its tree is left
 =============  ==========================  ======================================================
 """
@@ -62,6 +63,7 @@ class Action:
         self.has_ended = False
         self.is_notified = False
         self.is_terminated = False
+        self.is_refused = False
         self.notified_groups: set[int] = set()
         self.writer: Optional[int] = None
         """The process that writes cancel_info.json."""
@@ -85,6 +87,8 @@ class Keeper(Resident):
         super().__init__(channel, host)
         self._environment: dict[bytes, bytes] = {}
         self._mark = b""
+        self._started: set[int] = set()
+        """The groups that were started: all that can be found again where there is no subreaper (macOS)."""
         self._action: Optional[Action] = None
         self._owners: dict[int, bytes] = {}
         """The number of the action that each child belongs to."""
@@ -115,7 +119,13 @@ class Keeper(Resident):
         self._adopt()
         kept = set(self._owners.values())
         self._scopes = {other: place for other, place in self._scopes.items() if other in kept}
-        reader, writer = os.pipe()
+        if self.is_subreaper:
+            self._started.clear()
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            self.channel.send(b"failed", number, why_not_started(argv[0], directory, error).encode())
+            return
         try:
             os.chdir(directory)
             self._action = Action(number, spawn(argv, self._environment, b"%s.%s" % (self._mark, number), writer))
@@ -124,6 +134,7 @@ class Keeper(Resident):
             self.channel.send(b"failed", number, why_not_started(argv[0], directory, error).encode())
         else:
             self._owners[self._action.pid] = number
+            self._started.add(self._action.pid)
             self._scopes[number] = scope
             self.channel.send(b"started", number, b"%d" % self._action.pid, descriptor=reader)
         finally:
@@ -146,7 +157,11 @@ class Keeper(Resident):
         if action.writer is not None:
             action.next_notice = (directory, text)
             return
-        action.writer = os.fork()
+        try:
+            action.writer = os.fork()
+        except OSError as error:
+            self._notify(action, error.errno or errno.EAGAIN)
+            return
         if action.writer == 0:
             os._exit(write_cancel_info(directory, text))
         self._owners[action.writer] = b""
@@ -164,7 +179,7 @@ class Keeper(Resident):
             action.is_notified = True
             action.notified_groups.clear()
             if not action.has_exited:
-                send_signal(action.pid, signal.SIGTERM)
+                self._signal(action, action.pid, signal.SIGTERM)
 
     # -- what becomes of the processes
 
@@ -210,14 +225,20 @@ class Keeper(Resident):
             return
         if action.is_terminated:
             for group in self._groups(action):
-                send_signal(group, signal.SIGKILL)
+                self._signal(action, group, signal.SIGKILL)
         elif action.is_notified and action.has_exited:  # the command was notified; now the others are (ACT-29)
             for group in self._groups(action) - action.notified_groups:
-                send_signal(group, signal.SIGTERM)
+                self._signal(action, group, signal.SIGTERM)
                 action.notified_groups.add(group)
         if action.has_exited and not self._groups(action):
             action.has_ended = True
             self.channel.send(b"ended", action.number)
+
+    def _signal(self, action: Action, target: int, number: int) -> None:
+        """Signal a process or group; say once if that is refused (ACT-32)."""
+        if not send_signal(target, number) and not action.is_refused:
+            action.is_refused = True
+            self.channel.send(b"refused", action.number, b"%d" % abs(target))
 
     def _end_released(self, scope: bytes, release: Release) -> None:
         """Notify what is left of a scope; when its time is over, terminate it."""
@@ -248,12 +269,22 @@ class Keeper(Resident):
             return {-action.pid} if group_exists(action.pid) else set()
         return groups_of(self._members(action.number))
 
+    def groups(self) -> set[int]:
+        if self.is_subreaper:
+            return super().groups()
+        self._started = {pid for pid in self._started if group_exists(pid)}
+        return {-pid for pid in self._started}
+
+    def _has_to_look(self, action: Action) -> bool:
+        """Whether nobody tells when its processes come or go."""
+        return action.is_terminated or (not self.is_subreaper and action.is_notified and action.has_exited)
+
     def patience(self) -> Optional[float]:
         now = time.monotonic()
         moments = [release.deadline for release in self._releases.values()]
         action = self._action
         if action is not None and action.writer is not None:
             moments.append(action.writer_deadline)
-        elif action is not None and action.is_terminated and not action.has_ended:
+        elif action is not None and not action.has_ended and self._has_to_look(action):
             moments.append(now + SWEEP_INTERVAL)
         return max(SWEEP_INTERVAL, min(moments) - now) if moments else None

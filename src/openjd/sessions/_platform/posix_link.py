@@ -183,6 +183,7 @@ def _start_interpreter(python: str, connection: socket.socket) -> subprocess.Pop
         stdin=connection.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C at the terminal is not for it, from its first moment on
     )
 
 

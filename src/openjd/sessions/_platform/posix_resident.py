@@ -87,10 +87,10 @@ class Resident:
         """
         deadline = time.monotonic() + limit
         asked: set[int] = set()
-        while children() and time.monotonic() < deadline:
+        while self.groups() and time.monotonic() < deadline:
             if number == signal.SIGTERM and self.has_lost_owner():
                 return
-            groups = groups_of(children())
+            groups = self.groups()
             for group in groups - asked:
                 send_signal(group, number)
             if number != signal.SIGKILL:
@@ -98,6 +98,10 @@ class Resident:
             self.wait_for_child()
             while reap_one() is not None:
                 pass
+
+    def groups(self) -> set[int]:
+        """The groups of all that is to be ended when all is over."""
+        return groups_of(children())
 
     def wait_for_child(self) -> None:
         """Wait until a child ends, but not long."""

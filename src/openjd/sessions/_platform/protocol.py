@@ -36,6 +36,9 @@ class ProcessObserver(Protocol):
     def notify_failed(self, reason: str) -> None:
         """The process was not notified."""
 
+    def signal_refused(self, reason: str) -> None:
+        """A process of the tree could not be signalled (rule ACT-32)."""
+
     def exited(self, code: int, usage: ActionUsage, left: Sequence[str]) -> None:
         """The command's own process has exited; on POSIX a signal's number is negative.
 

@@ -9,7 +9,7 @@ from openjd.sessions._errors import ActionError, InvalidStateError
 from openjd.sessions._types import ActionState, ActionStatus, SessionState
 
 if TYPE_CHECKING:
-    from openjd.sessions._session import Session
+    from openjd.sessions._runtime.session_view import SessionView
 
 
 class EnvironmentContext:
@@ -19,11 +19,19 @@ class EnvironmentContext:
         ActionError: Entering did not succeed (it has been exited then), or exiting did not and the block did not raise.
     """
 
-    def __init__(self, session: Session, name: str, enter: Callable[[], str], exit_: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        session: SessionView,
+        name: str,
+        enter: Callable[[], str],
+        exit_: Callable[..., None],
+        cancel: Callable[[], None],
+    ) -> None:
         self._session = session
         self._name = name
         self._enter = enter
         self._exit = exit_
+        self._cancel = cancel
         self._identifier = ""
 
     # -- blocking
@@ -49,9 +57,10 @@ class EnvironmentContext:
         """Cancel what still runs, and exit the environment; the exit's status, or None if it had been exited."""
         self._cancel_running()
         self._session.wait()
-        if not self._begin_exit():
-            return None
-        return self._session.wait()
+        status = None
+        while self._begin_exit():
+            status = self._session.wait()
+        return status
 
     # -- asyncio
 
@@ -74,24 +83,29 @@ class EnvironmentContext:
     async def _leave_async(self) -> Optional[ActionStatus]:
         self._cancel_running()
         await self._session.future
-        if not self._begin_exit():
-            return None
-        return await self._session.future
+        status = None
+        while self._begin_exit():
+            status = await self._session.future
+        return status
 
     # -- both
 
     def _cancel_running(self) -> None:
         if self._session.state is SessionState.RUNNING:
             try:
-                self._session.cancel_action()
+                self._cancel()
             except InvalidStateError:  # it has just ended
                 return
 
     def _begin_exit(self) -> bool:
-        """Begin the exit, unless the block has exited the environment itself, or the Session is over."""
-        if self._session.state is SessionState.ENDED or self._identifier not in self._session.environments_entered:
+        """Begin to exit the innermost environment: this one, or before it one that the block has left entered.
+
+        False if the block has exited this one itself, or the Session is over.
+        """
+        entered = self._session.environments_entered
+        if self._session.state is SessionState.ENDED or self._identifier not in entered:
             return False
-        self._exit(identifier=self._identifier)
+        self._exit(identifier=entered[-1])
         return True
 
     def _check(self, status: Optional[ActionStatus], doing: str) -> None:

@@ -130,7 +130,7 @@ class Loop:
         self._mailbox.append(call)
         try:
             os.write(self._bell_pull, b"!")
-        except BlockingIOError:  # it rings already
+        except OSError:  # it rings already; or this is a forked child
             return
 
     def watch(self, descriptor: int, on_ready: Call, *, is_writer: bool = False, is_data: bool = False) -> None:
@@ -234,6 +234,7 @@ class Loop:
         self.platform.forget()
         os.close(self._bell)
         os.close(self._bell_pull)
+        self._bell = self._bell_pull = -1
         if self._selector is not None:
             self._selector.close()
 

@@ -73,6 +73,11 @@ class OutputStream:
         else:
             self._on_ready()
 
+    def end(self) -> None:
+        """The action is over, whatever is still in the pipe: what comes from now on is dropped."""
+        self._stop_clock()
+        self._has_ended = True
+
     def close(self) -> None:
         """Read no more."""
         if self.is_open:

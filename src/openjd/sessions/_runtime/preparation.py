@@ -16,7 +16,7 @@ from openjd.model import ParameterValue
 from openjd.model.v2023_09 import Action
 
 from openjd.sessions._core.actions import ResolvedAction, resolve_action
-from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer
+from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer, has_wrap_hooks
 from openjd.sessions._core.scopes import Scope, parameter_symbols, session_symbols
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
@@ -58,6 +58,11 @@ class Preparation:
     ) -> tuple[VariableLayer, Optional[ResolvedAction]]:
         """The variables of an environment, and its ``onEnter`` if it has one."""
         self._discard_finished()
+        if has_wrap_hooks(environment):
+            raise ActionFailed(
+                f"Environment {environment.name!r} defines wrap hooks, which need the extension WRAP_ACTIONS; this "
+                "version does not run it."
+            )
         files = self._environment_files[identifier] = self._files_of(environment)
         scope = self._make_scope(rules, step_name, resolved_symtab)
         layer = self._resolve_variables(environment, scope, files.owner)

@@ -6,6 +6,8 @@ All of it happens on the loop's thread but ``start`` and ``cancel``. What others
 from __future__ import annotations
 
 import json
+import math
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -177,6 +179,11 @@ class RunningAction:
     # -- what becomes of the process (ProcessObserver); the loop's thread from here on
 
     def started(self, pid: int, output: int) -> None:
+        if self._machine.phase is Phase.ENDED:  # it has been given up before
+            os.close(output)
+            if self._process is not None:
+                self._process.terminate()
+            return
         self.pid = pid
         self._stream = OutputStream(self.around.loop, output, self.around.outbox, self)
         self._handle(Started())
@@ -189,13 +196,16 @@ class RunningAction:
         self._answered.set()
 
     def notify_failed(self, reason: str) -> None:
-        self._put(partial(self.around.log.warning, f"{reason}. Terminating the action.", _CONTROL))
+        self._put(partial(self.around.log.warning, f"{reason}. Terminating the action.", _FAILURE))
         self._handle(NotifyFailed())
 
     def exited(self, code: int, usage: ActionUsage, left: Sequence[str]) -> None:
         self._left = left
         self._disarm(Deadline.LIMIT)
         self._handle(Exited(code, usage))
+
+    def signal_refused(self, reason: str) -> None:
+        self._put(partial(self.around.log.warning, reason, _FAILURE))
 
     def tree_ended(self) -> None:
         self._handle(TreeEnded())
@@ -344,6 +354,8 @@ class RunningAction:
     def _complete(self, status: ActionStatus) -> None:
         for deadline in list(self._timers):
             self._disarm(deadline)
+        if self._stream is not None:
+            self._stream.end()
         left = [] if self._machine.has_tree_ended else [_SURVIVOR.format(process) for process in self._left]
         self._put(partial(self._tell_end, status, left))
 
@@ -376,7 +388,8 @@ def _log_text(log: SessionLog, text: str) -> None:
 
 def _utc(moment: float) -> str:
     """A moment of the monotonic clock as UTC time, rounded up to full seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + moment - time.monotonic()))
+    seconds = math.ceil(time.time() + moment - time.monotonic())
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _exit_line(pid: Optional[int], code: int) -> str:

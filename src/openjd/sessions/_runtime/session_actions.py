@@ -178,16 +178,17 @@ class SessionActions:
             self._log.error(
                 f"Open Job Description: Exception in the action message callback: {reason}", LogContent.EXCEPTION_INFO
             )
-            line = f"{line} -- ERROR: {reason}"
-        self._log.info(line, LogContent.COMMAND_OUTPUT)
+            self._log.info(f"{line} -- ERROR: {reason}", LogContent.COMMAND_OUTPUT | LogContent.EXCEPTION_INFO)
+        else:
+            self._log.info(line, LogContent.COMMAND_OUTPUT)
         raise_interrupt(error)
 
     def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
         with self.lock:
-            self.lifecycle.action_ended(status.state)
+            self.status = status  # before the state, for those who poll that without the lock
             if action.entering is not None:
                 self.stack.apply_changes(action.entering, action.changes)
-            self.status = status
+            self.lifecycle.action_ended(status.state)
         action.is_over = True
         if action.released_scope is not None:
             self._resources.release(action.released_scope)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._platform import check_platform
 from openjd.sessions._runtime.files_directory import FilesDirectory, unwritable
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def sweep(root: Optional[Path] = None) -> list[Path]:
     Returns:
         The paths of those that have been deleted; what cannot be deleted stays for the next time.
     """
+    check_platform()
     from openjd.sessions._platform.directories import abandoned_marks, open_root
     from openjd.sessions._platform.removal import remove_tree
 

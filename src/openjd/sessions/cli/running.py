@@ -118,10 +118,10 @@ def _signals_reach(interruption: Interruption) -> Iterator[None]:
 
 
 def _signals() -> list[signal.Signals]:
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else run by nohup
-        signals.append(signal.SIGHUP)
-    return signals
+    """Those that end a run; not one that is ignored, as nohup does, or a script's shell for what it runs with ``&``."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _note(text: str) -> None:
