@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from openjd.sessions import LOG
-from support.stage import Gate, Journal, OpenStage, Stage
+from support.programs import Begin, Program, Run
+from support.stage import Gate, Journal, OpenStage, Stage, wait_until
 
 
 @pytest.fixture
@@ -47,3 +48,30 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     made = Gate(tmp_path / "gate")
     yield made
     made.close()
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begins programs; at the end nothing of them is left."""
+    programs: list[Program] = []
+
+    def begin_one(code: str) -> Program:
+        programs.append(Program(tmp_path, code))
+        return programs[-1]
+
+    yield begin_one
+    for program in programs:
+        program.close()
+        wait_until(lambda program=program: program.helpers() == [])  # type: ignore[misc]
+
+
+@pytest.fixture
+def run(begin: Begin) -> Run:
+    """Runs programs that must succeed."""
+
+    def run_one(code: str) -> list[str]:
+        status, output, complaints = begin(code).finish()
+        assert (status, complaints) == (0, ""), output
+        return output
+
+    return run_one
