@@ -55,13 +55,13 @@ class PosixKeeper:
         self._pidfd = open_pidfd(pid)
         self._mark = secrets.token_hex(8).encode()
         self._watcher = watcher
+        self._is_watched = False
         self._silence: Optional[Timer] = None
         self._environment: Optional[Mapping[str, str]] = None
         self._process: Optional[PosixProcess] = None
         self._count = 0
         self._when_gone: Optional[Callable[[], None]] = None
         self.is_lost = False
-        watcher.post(self._greet)
 
     def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
         if self.is_lost:
@@ -100,15 +100,15 @@ class PosixKeeper:
         """Send a frame; where one has to be answered, see to it that it is."""
         if self.is_lost:
             return
+        if not self._is_watched:
+            self._is_watched = True
+            self._channel.send(b"mark", self._mark)
+            self._watch()
         self._channel.send(*fields)
         if self._channel.has_unsent:
             self._watch()
         if fields[0] in _ANSWERED and self._silence is None:
             self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._ask)
-
-    def _greet(self) -> None:
-        self._watch()
-        self.send(b"mark", self._mark)
 
     def _ask(self) -> None:
         """It has not answered for a while: is it there?"""
@@ -217,9 +217,13 @@ class PosixPlatform:
                 pid, descriptor = self._ask_for_keeper()
             except OSError as error:
                 raise KeeperError(f"The launcher of this program's processes failed: {error}") from error
-            channel = Channel(socket.socket(fileno=descriptor), LONGEST_ANSWER)
-            keeper = PosixKeeper(channel, pid, self._watcher)
-            self._keepers.add(keeper)
+            connection = socket.socket(fileno=descriptor)
+            try:
+                keeper = PosixKeeper(Channel(connection, LONGEST_ANSWER), pid, self._watcher)
+                self._keepers.add(keeper)
+            except BaseException:  # Ctrl-C: the keeper leaves when nobody is at the other end
+                connection.close()
+                raise
         return keeper
 
     def _ask_for_keeper(self) -> tuple[int, int]:
