@@ -317,6 +317,8 @@ def test_exception_of_the_callback_is_logged_and_harms_nothing(stage: Stage, mom
             LogContent.EXCEPTION_INFO,
         )
         assert stage.journal.output == [f"openjd_progress: 1 -- ERROR: {error}", "after"]
+        [marked] = [line for line in stage.journal.lines if "-- ERROR" in line.text]
+        assert marked.content == LogContent.COMMAND_OUTPUT | LogContent.EXCEPTION_INFO  # LOG-6
     else:
         content = LogContent.EXCEPTION_INFO | LogContent.PROCESS_CONTROL
         expected = (f"Exception in action callback: {error}", content)

@@ -201,7 +201,8 @@ def test_notice_that_cannot_be_written(stage: Stage, obstacle: str) -> None:
     assert stage.wait() == KILLED
     warnings = [line for line in stage.journal.lines if line.level == 30]
     expected = "cancel_info.json could not be written: File exists. Terminating the action."
-    assert [(line.text, line.content) for line in warnings] == [(expected, LogContent.PROCESS_CONTROL)]
+    content = LogContent.PROCESS_CONTROL | LogContent.EXCEPTION_INFO
+    assert [(line.text, line.content) for line in warnings] == [(expected, content)]
 
 
 # Outcomes

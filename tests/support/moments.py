@@ -13,6 +13,11 @@ import openjd.sessions
 PACKAGE = str(Path(openjd.sessions.__file__).parent)
 
 
+def is_counted(frame: FrameType) -> bool:
+    """Whether a frame is the package's; moments in comprehensions are as many as there are elements, and all alike."""
+    return frame.f_code.co_filename.startswith(PACKAGE) and not frame.f_code.co_name.endswith(("<genexpr>", "comp>"))
+
+
 class AtLine:
     """Does something before the n-th line that this thread executes in the package, as a signal handler would.
 
@@ -36,7 +41,7 @@ class AtLine:
         return self._count >= self._number
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not is_counted(frame):
             return None
         if event == "line":
             self._count += 1
@@ -69,7 +74,7 @@ class AtCall:
         return self._count >= self._number
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(PACKAGE):
+        if event in ("call", "c_return") and is_counted(frame):
             self._count += 1
             if self._count == self._number:
                 sys.setprofile(None)

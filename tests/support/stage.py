@@ -29,6 +29,11 @@ class Line:
     session_id: Optional[str]
     thread: int
 
+    @property
+    def is_output(self) -> bool:
+        """Whether an action has printed it; it may be marked with the text of an exception."""
+        return self.content in (LogContent.COMMAND_OUTPUT, LogContent.COMMAND_OUTPUT | LogContent.EXCEPTION_INFO)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -87,7 +92,7 @@ class Journal(logging.Handler):
     @property
     def output(self) -> list[str]:
         """The lines that actions have printed."""
-        return [line.text for line in self.lines if line.content == LogContent.COMMAND_OUTPUT]
+        return [line.text for line in self.lines if line.is_output]
 
     @property
     def calls(self) -> list[Call]:
@@ -105,7 +110,7 @@ class Journal(logging.Handler):
         for entry in self.entries.copy():
             if isinstance(entry, Call):
                 found.append(brief(entry.status))
-            elif entry.content == LogContent.COMMAND_OUTPUT:
+            elif entry.is_output:
                 found.append(entry.text)
         return found
 
