@@ -58,10 +58,10 @@ def deaf_survivor(bench: Bench, scope: str = "") -> Recorder:
 
 
 def test_the_processes_left_are_named(posix: Bench) -> None:
-    """DESIGN §11: by number and program, those that fled included; at most 20 of them."""
+    """DESIGN §11: by number and command, those that fled included; at most 20 of them."""
     recorder = posix.abandon(*child("forks", "daemon", "leave"))
-    program = Path(f"/proc/{recorder.descendants[0]}/comm").read_text().strip()
-    assert recorder.left == [f"{recorder.descendants[0]} {program}"]
+    command = Path(f"/proc/{recorder.descendants[0]}/cmdline").read_text().replace("\0", " ").strip()
+    assert recorder.left == [f"{recorder.descendants[0]} {command}"]
     recorder = posix.abandon(*shell("for i in $(seq 25); do sleep 60 & done"))
     assert len(recorder.left) == 20
 

@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from openjd.sessions._runtime.delivery import (
+    ITEM_SIZE,
     MOST_THREADS,
     PROGRAM_LIMIT,
     SESSION_LIMIT,
@@ -280,7 +281,7 @@ def test_an_outbox_is_full_beyond_its_limit(office: Office) -> None:
     outbox = office.outbox()
     rooms: list[int] = []
     release = office.block(outbox)
-    outbox.put(office.note(1), SESSION_LIMIT)
+    outbox.put(office.note(1), SESSION_LIMIT - 2 * ITEM_SIZE)
     assert not outbox.is_full(partial(rooms.append, 0))
     outbox.put(office.note(2), 1)
     assert outbox.is_full(lambda: rooms.append(len(office.delivered)))
@@ -300,7 +301,7 @@ def test_room_is_told_only_when_half_is_delivered(office: Office) -> None:
     rooms: list[int] = []
     release = office.block(outbox)
     for number in range(5):
-        outbox.put(office.note(number), SESSION_LIMIT // 4)
+        outbox.put(office.note(number), SESSION_LIMIT // 4 - 2 * ITEM_SIZE)
     assert outbox.is_full(lambda: rooms.append(len(office.delivered)))
     release.set()
     office.settle(outbox)

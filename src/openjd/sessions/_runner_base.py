@@ -185,11 +185,13 @@ class _Run:
     def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
         """The process is over: give everything back, then tell."""
         action.is_over = True
-        if self._keeper is not None:
-            self._loop.post(partial(self._keeper.leave, _nothing))
         self._loop.post(action.close)
         self._outbox.close()
-        self._loop.part(self)
+        part = partial(self._loop.part, self)
+        if self._keeper is not None:
+            self._loop.post(partial(self._keeper.leave, part))
+        else:
+            part()
         action.future.set_result(status)
         tell(self._log, self._callback, status.state)
 
@@ -245,7 +247,3 @@ class _PlainOutput:
 
 def _as_text(part: Union[Lines, Piece]) -> Text:
     return Text(part.text if isinstance(part, Lines) else part.text[part.start : part.end])
-
-
-def _nothing() -> None:
-    """Nobody waits for the keeper to leave."""

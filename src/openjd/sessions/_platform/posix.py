@@ -36,6 +36,7 @@ class PosixProcess:
         self._directory = os.fsencode(command.directory)
         self.number = number
         self.observer = observer
+        self.has_exited = False
 
     def notify(self, info: str) -> None:
         self._keeper.send(b"notify", self.number, self._directory, info.encode())
@@ -167,6 +168,7 @@ class PosixKeeper:
             observer.notify_failed(f"cancel_info.json could not be written: {_text(values[0])}")
         elif kind == b"exited":
             wall, user, system = (float(value) for value in values[1:4])
+            process.has_exited = True
             usage = ActionUsage(wall, user, system, peak_memory_bytes=int(values[4]))
             observer.exited(int(values[0]), usage, [_text(name) for name in values[5:]])
         elif kind == b"refused":
@@ -192,8 +194,9 @@ class PosixKeeper:
             threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
         self._watcher.unwatch(self._channel.fileno())
         self.forget()
-        if self._process is not None:
-            self._process.observer.lost(reason)
+        process = self._process
+        if process is not None and not (process.has_exited and self._when_gone is not None):
+            process.observer.lost(reason)
         if self._when_gone is not None:
             self._when_gone()
 

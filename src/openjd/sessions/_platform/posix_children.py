@@ -124,12 +124,12 @@ def mark_of(pid: int) -> bytes:
 
 
 def command_of(pid: int) -> bytes:
-    """The command line of a process, as far as it is worth showing."""
+    """The command line of a process, as far as it is worth showing; empty if it has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as line:
-            return line.read(_SHOWN_COMMAND).replace(b"\0", b" ").strip() or b"?"
+            return line.read(_SHOWN_COMMAND).replace(b"\0", b" ").strip()
     except OSError:
-        return b"?"
+        return b""
 
 
 def groups_of(processes: Iterable[int]) -> set[int]:

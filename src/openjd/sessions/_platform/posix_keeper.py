@@ -216,7 +216,8 @@ class Keeper(Resident):
             action.has_exited = True
             wall = time.monotonic() - action.began
             usage = (wall, ended.user_seconds, ended.system_seconds, ended.peak_memory_bytes)
-            left = [b"%d %s" % (pid, command_of(pid)) for pid in self._members(action.number)[:MOST_NAMED]]
+            commands = {pid: command_of(pid) for pid in self._members(action.number)[:MOST_NAMED]}
+            left = [b"%d %s" % (pid, command) for pid, command in commands.items() if command]
             self.channel.send(b"exited", action.number, *(str(x).encode() for x in (ended.code, *usage)), *left)
 
     def _see_to(self, action: Action) -> None:

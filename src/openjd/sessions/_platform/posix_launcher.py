@@ -70,6 +70,7 @@ def main() -> None:
     """Become the launcher of the program at the other end of standard input."""
     if os.fork():
         os._exit(0)
+    os.setsid()
     os.chdir("/")
     connection = socket.socket(fileno=os.dup(0))
     nowhere = os.open(os.devnull, os.O_RDWR)
