@@ -146,9 +146,11 @@ def interrupt_at_call(stage: Stage, number: int, start: Callable[[], object]) ->
     stage.callback_may_fail = True
     before = (stage.state, stage.session.environments_entered)
     moment = AtCall(number, interrupt)
+    is_started = False
     with suppress(KeyboardInterrupt), moment:
         start()
-    if not moment.has_come:
+        is_started = True  # also if the interruption hit a finalizer, where Python ignores it
+    if is_started:
         stage.session.cancel_action()
     status = stage.session.wait(PATIENCE)
     if (stage.state, stage.session.environments_entered) != before:
