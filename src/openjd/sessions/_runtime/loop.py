@@ -100,8 +100,8 @@ class Loop:
     def _start(self) -> None:
         if self._thread is not None:
             return
-        if self._selector is None:
-            self._selector = selectors.DefaultSelector()
+        self._watched.clear()  # a start that Ctrl-C has interrupted is begun anew
+        self._selector = selectors.DefaultSelector()
         self.watch(self._bell, self._answer_bell)
         self.delivery.start()
         self._thread = threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True)
