@@ -48,6 +48,10 @@ class Recorder:
         self.heard.append("exited")
         self.code, self.usage, self.left = code, usage, list(left)
 
+    def signal_refused(self, reason: str) -> None:
+        self.heard.append("signal refused")
+        self.reasons.append(reason)
+
     def tree_ended(self) -> None:
         self.heard.append("tree ended")
 

@@ -22,7 +22,7 @@ _Span = tuple[int, int]
 class Redactor:
     """The secrets of one Session: they only grow, from any thread.
 
-    Inserting into a dictionary and copying it are single steps, and readers work on copies, so nothing has to be locked.
+    Inserting into a dictionary and copying it are single steps, and readers work on copies: nothing has to be locked.
     """
 
     def __init__(self) -> None:

@@ -26,6 +26,7 @@ import errno
 import os
 import signal
 import time
+from itertools import islice
 from typing import Optional
 
 from openjd.sessions._platform.posix_children import (
@@ -216,8 +217,8 @@ class Keeper(Resident):
             action.has_exited = True
             wall = time.monotonic() - action.began
             usage = (wall, ended.user_seconds, ended.system_seconds, ended.peak_memory_bytes)
-            commands = {pid: command_of(pid) for pid in self._members(action.number)[:MOST_NAMED]}
-            left = [b"%d %s" % (pid, command) for pid, command in commands.items() if command]
+            commands = ((pid, command_of(pid)) for pid in self._members(action.number))
+            left = islice((b"%d %s" % (pid, command) for pid, command in commands if command), MOST_NAMED)
             self.channel.send(b"exited", action.number, *(str(x).encode() for x in (ended.code, *usage)), *left)
 
     def _see_to(self, action: Action) -> None:
