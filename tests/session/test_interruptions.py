@@ -47,7 +47,7 @@ STARTERS: dict[str, Callable[[Stage], object]] = {
 }
 SEVERAL = 31
 """Each so many-th moment is looked at where each needs a Session of its own."""
-MOST = 1500
+MOST = 3000
 """More moments than a starter has."""
 
 
@@ -55,7 +55,7 @@ def enter_many(stage: Stage) -> None:
     """Enter as many environments as there are moments to look at, so that each exit can have another one."""
     stage.run("true")  # what the first action starts is looked at elsewhere
     on_exit = environment("E", onExit=action(*READY_AND_WAIT))
-    for number in range(MOST // 2):
+    for number in range(MOST // 4):
         stage.session.enter_environment(environment=on_exit, identifier=str(number))
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -162,7 +159,7 @@ def test_stalled_handler_delays_no_other_session(open_stage: OpenStage) -> None:
     """DESIGN §4: neither news, cancels and time limits of others, nor the kill of its own."""
     stalled, other = open_stage(session_id="stalled"), open_stage(session_id="other")
     stall = Stall("stalled", "stop here")
-    with without_lock(stall):
+    with handler_that(stall):
         stalled.start(*shell("echo stop here; exec sleep 60"))
         other.start(*READY_AND_WAIT)
         assert stall.has_come.wait(PATIENCE)
@@ -182,15 +179,6 @@ def pid_of(stage: Stage) -> int:
     return int(stage.journal.after("Command started as pid: "))
 
 
-@contextmanager
-def without_lock(do: Callable[[logging.LogRecord], object]) -> Iterator[None]:
-    """A handler of somebody else that takes no lock of ``logging`` while it handles a record."""
-    with handler_that(do) as handler:
-        handler.createLock()
-        handler.lock = None
-        yield
-
-
 def written_by(pid: int) -> int:
     """How many bytes a process has written."""
     return int(re.findall(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text())[0])
@@ -200,7 +188,7 @@ def test_back_pressure_loses_nothing(open_stage: OpenStage) -> None:
     """DESIGN §4 and §11, Q-3: output waits in the process's own pipe while a handler stalls; then all of it comes."""
     stage = open_stage()
     stall = Stall("s", "0" * 499 + "1")
-    with without_lock(stall):
+    with handler_that(stall):
         stage.start("seq", "-f", "%0500.f", "10000")
         assert stall.has_come.wait(PATIENCE)
         pid = pid_of(stage)
@@ -220,7 +208,7 @@ def test_cancel_of_an_action_whose_output_waits(open_stage: OpenStage) -> None:
     stage = open_stage()
     line = "y" * 1000
     stall = Stall("s", line)
-    with without_lock(stall):
+    with handler_that(stall):
         stage.start("yes", line)
         assert stall.has_come.wait(PATIENCE)
         stage.session.cancel_action()

@@ -78,13 +78,11 @@ def test_end_while_a_handler_is_stuck(begin: Begin) -> None:
     """DESIGN §4: bounded; the program ends though the final call can't be made."""
     program = begin("""
         class Stuck(logging.Handler):
-            def emit(self, record):
+            def handle(self, record):
                 if record.getMessage() == "stop":
                     say("stuck")
                     threading.Event().wait()
-        stuck = Stuck()
-        stuck.lock = None
-        LOG.addHandler(stuck)
+        LOG.addHandler(Stuck())
         session = new_session()
         start(session, "sh", "-c", "echo stop; exec sleep 60")
         say(sys.stdin.readline())
@@ -102,7 +100,7 @@ def test_forked_child_touches_nothing(run: Run) -> None:
     """LC-36: there the parent's Sessions are ENDED; its cleanup, its end and its garbage do nothing."""
     output = run("""
         import gc, warnings
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", ResourceWarning)
         LOG.addHandler(Output())
         session = new_session()
         start(session, *child("wait-for-file", str(session.working_directory / "go"), "done"))

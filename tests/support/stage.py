@@ -237,17 +237,18 @@ READY_AND_WAIT = shell("echo ready; exec sleep 60")
 
 
 @contextmanager
-def handler_that(do: Callable[[logging.LogRecord], object], logger: logging.Logger = LOG) -> Iterator[logging.Handler]:
-    """A handler of somebody else."""
+def handler_that(do: Callable[[logging.LogRecord], object], logger: logging.Logger = LOG) -> Iterator[None]:
+    """A handler of somebody else; it holds no lock of ``logging`` while it is at work."""
 
     class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+        def handle(self, record: logging.LogRecord) -> bool:
             do(record)
+            return True
 
     handler = Handler()
     logger.addHandler(handler)
     try:
-        yield handler
+        yield
     finally:
         logger.removeHandler(handler)
 
