@@ -1,4 +1,4 @@
-"""The base class of clients' own runners, and the other private names that clients need: API §16."""
+"""The base class of clients' own runners: API §16."""
 
 from __future__ import annotations
 
@@ -236,25 +236,3 @@ def test_embedded_files_that_cannot_be_written(client_of: Callable[..., Client],
     assert [(line.text, line.content) for line in client.journal.lines] == [(reason, LogContent.EXCEPTION_INFO)]
     client.runner._run(["true"])
     assert len(client.told) == 1
-
-
-def test_private_names_are_the_public_ones() -> None:
-    """API §16: where clients import them from."""
-    from openjd.sessions import _session_user, _types
-
-    assert _types.ActionState is openjd.sessions.ActionState
-    assert _session_user.PosixSessionUser is openjd.sessions.PosixSessionUser
-    assert callable(openjd.sessions.WindowsSessionUser._validate_username_password)
-    assert {scope.name for scope in EmbeddedFilesScope} == {"STEP", "ENV"}
-
-
-def test_names_that_are_exported() -> None:
-    """API §1 and §16a: and nothing else."""
-    expected = """
-        ActionError ActionFuture ActionState ActionStatus ActionUsage BadCredentialsException EnvironmentIdentifier
-        EnvironmentModel EnvironmentOrderError EnvironmentScriptModel InvalidStateError KeeperError LOG LogContent
-        Parameter ParameterType PathFormat PathMappingRule PosixSessionUser Session SessionCallbackType SessionError
-        SessionState SessionUser StepScriptModel WindowsSessionUser WorkspaceError WrapConflictError sweep version
-    """
-    assert sorted(openjd.sessions.__all__) == sorted(expected.split())
-    assert len(openjd.sessions.version.split(".")) >= 3

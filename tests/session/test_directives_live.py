@@ -80,6 +80,7 @@ MALFORMED = [
     ("openjd_env: A", BAD_ASSIGNMENT),
     ("openjd_env: A =x", BAD_ASSIGNMENT),
     ('openjd_env: {"A": "x"}', BAD_ASSIGNMENT),
+    ('openjd_env: "A=\\u0000"', BAD_ASSIGNMENT),
     ('openjd_env: "A=x', "Unterminated string starting at: line 1 column 1 (char 0)"),
     ("openjd_unset_env: A ", BAD_NAME),
     ("openjd_unset_env: A=x", BAD_NAME),
@@ -103,7 +104,7 @@ def test_wrong_values_are_marked(stage: Stage, kind: str) -> None:
 
 
 def test_malformed_directives_of_variables_elsewhere(stage: Stage) -> None:
-    """DIR-21: in an action that enters nothing the line is only marked."""
+    """DIR-12 to DIR-15, DIR-21: in an action that enters nothing the line is only marked."""
     lines = [line for line, _ in MALFORMED]
     assert stage.run_task(script(action(*texts(*lines)))).state is ActionState.SUCCESS
     assert stage.journal.output == [f"{line} -- ERROR: {reason}" for line, reason in MALFORMED]

@@ -77,7 +77,7 @@ def test_one_file_for_the_session(open_stage: OpenStage) -> None:
 
 
 def test_rules_that_are_added(open_stage: OpenStage) -> None:
-    """PM-20: sorted in, positional, from the next action on, for parameters as well."""
+    """PM-20, API-8: sorted in, positional, from the next action on, for parameters as well."""
     stage = open_stage(path_mapping_rules=[A], job_parameter_values=PARAMETERS)
     show = script(action("echo", "{{Param.P}}", "{{RawParam.P}}"))
     stage.run_task(show)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openjd.model import ParameterValue, ParameterValueType
-from openjd.model.v2023_09 import StepScript
+from openjd.model import ParameterValue, ParameterValueType, parse_model
+from openjd.model.v2023_09 import Environment, StepScript
 
 from openjd.sessions import ActionState, ActionStatus, LogContent
 from support.scripts import action, environment, file, script, sh
@@ -17,7 +17,14 @@ from support.stage import OpenStage, Stage, shell
 
 PARAMETERS = {
     name: ParameterValue(type=ParameterValueType.STRING, value=value)
-    for name, value in {"Text": "x", "Zero": "0", "Nul": "a\0b", "Empty": "", "Bad": "\ud800"}.items()
+    for name, value in {
+        "Text": "x",
+        "Zero": "0",
+        "Nul": "a\0b",
+        "Empty": "",
+        "Mode": "TERMINATE",
+        "Bad": "\ud800",
+    }.items()
 }
 
 WHOLE_SECONDS = "must be a whole number of seconds from 1 to"
@@ -57,6 +64,11 @@ FAILURES: list[tuple[StepScript, str]] = [
         "resolved to '0'.",
     ),
     (
+        script(action("a", cancelation={"mode": "{{Param.Mode}}", "notifyPeriodInSeconds": 5})),
+        "Task, onRun, cancelation: notifyPeriodInSeconds is 5, but mode '{{Param.Mode}}' resolved to TERMINATE, "
+        "which has no notify period. Leave the period out, or make the mode NOTIFY_THEN_TERMINATE.",
+    ),
+    (
         script(action("a"), [file("F", "{{Param.Unknown}}")]),
         f"Task, embedded file 'F', data {UNKNOWN} Param.*, RawParam.*, Session.*, Task.File.*.",
     ),
@@ -79,7 +91,10 @@ FAILURES: list[tuple[StepScript, str]] = [
 
 @pytest.mark.parametrize(("task", "reason"), FAILURES)
 def test_failure_in_setup_is_a_status(open_stage: OpenStage, task: StepScript, reason: str) -> None:
-    """LC-20, API §9: nothing raised; one call, on this thread, before the starter returns; the reason whole, logged."""
+    """LC-20, API §9: nothing raised; one call, on this thread, before the starter returns; the reason whole, logged.
+
+    The rules of the fields: ACT-1, ACT-2, ACT-12, ACT-13, ACT-22 to ACT-25, FILE-5, FILE-6, FILE-14.
+    """
     stage = open_stage(job_parameter_values=PARAMETERS)
     stage.start_task(task)
     [call] = stage.journal.calls
@@ -136,6 +151,17 @@ def test_resolved_symtab_has_no_use_yet(stage: Stage) -> None:
         "A resolved symbol table (resolved_symtab) needs the EXPR extension, which this version does not run. "
         "Leave it out for templates without EXPR."
     )
+
+
+def test_wrap_hooks_are_not_run_yet(stage: Stage) -> None:
+    """LC-20: they are no secret omission; the environment counts as entered."""
+    hooks = dict.fromkeys(("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit"), {"command": "true"})
+    obj = {"name": "W", "script": {"actions": hooks}}
+    status = stage.enter(parse_model(model=Environment, obj=obj, supported_extensions=["WRAP_ACTIONS", "EXPR"]))
+    assert status.fail_message == (
+        "Environment 'W' defines wrap hooks, which need the extension WRAP_ACTIONS; this version does not run it."
+    )
+    assert stage.session.environments_entered == ("W",)
 
 
 # Programs that can't be started

@@ -13,8 +13,8 @@ from openjd.model import ParameterValue, ParameterValueType
 
 from openjd.sessions import ActionState, ActionStatus, LogContent, PathFormat, PathMappingRule
 from support import child
-from support.scripts import action, environment, file, script, sh
-from support.stage import OpenStage, Stage, is_alive, shell, wait_until
+from support.scripts import action, environment, file, notified, script, sh
+from support.stage import READY_AND_WAIT, OpenStage, Stage, is_alive, shell, wait_until
 
 STRING, PATH = ParameterValueType.STRING, ParameterValueType.PATH
 
@@ -27,7 +27,7 @@ def values(kind: ParameterValueType = STRING, **texts: str) -> dict[str, Paramet
 
 
 def test_parameters_of_a_task(open_stage: OpenStage) -> None:
-    """TASK-1, TASK-3, TASK-5: one line each in the log; path mapping for Task.Param, not for Task.RawParam."""
+    """TASK-1, TASK-3, TASK-5, TASK-7: one line each in the log; path mapping for Task.Param, not for Task.RawParam."""
     rule = PathMappingRule(
         source_path_format=PathFormat.POSIX, source_path=PurePosixPath("/a"), destination_path=PurePosixPath("/x")
     )
@@ -206,6 +206,27 @@ def test_files_of_tasks_do_not_pile_up(stage: Stage) -> None:
     for _ in range(5):
         stage.run_task(script(action("true"), [file("F", "x"), file("G", "x", filename="g")]))
     assert len(os.listdir(stage.session.files_directory)) == 2
+
+
+def test_name_of_a_file_is_literal(open_stage: OpenStage) -> None:
+    """FILE-4: no format string."""
+    stage = open_stage(job_parameter_values=values(P="p"))
+    stage.run_task(script(action("cat", "{{Task.File.F}}"), [file("F", "x", filename="{{Param.P}}")]))
+    assert stage.journal.output == ["x"]
+    assert os.listdir(stage.session.files_directory) == ["{{Param.P}}"]
+
+
+def test_what_lies_in_the_working_directory(stage: Stage) -> None:
+    """WD-10: the rules' file, cancel_info.json and the files directory; nothing else is ever left there."""
+    stage.enter(environment("E", files=[file("F", "x")], onEnter=action("true"), onExit=action("true")))
+    stage.run_task(script(action("cat", "{{Task.File.F}}"), [file("F", "x")]))
+    stage.start_task(script(action(*READY_AND_WAIT, cancelation=notified(600))))
+    stage.wait_for_line("ready")
+    stage.session.cancel_action()
+    stage.wait()
+    stage.exit("E")
+    rules, info = sorted(stage.files, key=lambda name: name == "cancel_info.json")
+    assert (Path(rules).suffix, info) == (".json", "cancel_info.json")
 
 
 def test_files_directory_that_was_replaced(stage: Stage, tmp_path: Path) -> None:
