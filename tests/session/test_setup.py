@@ -155,7 +155,7 @@ def test_resolved_symtab_has_no_use_yet(stage: Stage) -> None:
 
 def test_wrap_hooks_are_not_run_yet(stage: Stage) -> None:
     """LC-20: they are no secret omission; the environment counts as entered."""
-    hooks = dict.fromkeys(("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit"), {"command": "true"})
+    hooks = {key: {"command": "true"} for key in ("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit")}
     obj = {"name": "W", "script": {"actions": hooks}}
     status = stage.enter(parse_model(model=Environment, obj=obj, supported_extensions=["WRAP_ACTIONS", "EXPR"]))
     assert status.fail_message == (
