@@ -91,7 +91,7 @@ UNWANTED = (
 
 
 def test_importing_the_package_loads_little_and_starts_nothing() -> None:
-    """API-7 and issue 7: no model, no native module, no asyncio, no thread, no handler; LOG's level becomes INFO."""
+    """API-7: no model, no native module, no asyncio, no thread, no handler; LOG's level becomes INFO."""
     code = """
 import json, logging, signal, sys, threading
 handlers = [signal.getsignal(number) for number in signal.valid_signals()]

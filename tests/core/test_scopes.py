@@ -89,10 +89,10 @@ def test_nul_cannot_be_given_to_a_process() -> None:
 @pytest.mark.parametrize(("mapper", "has_rules"), [(NO_RULES, "false"), (RULES, "true")])
 def test_session_symbols(mapper: PathMapper, has_rules: str) -> None:
     """SYM-1, PM-18"""
-    assert session_symbols("/work", "/work/rules.json", mapper) == {
-        "Session.WorkingDirectory": "/work",
+    assert session_symbols("/jobs/1", "/jobs/1/rules.json", mapper) == {
+        "Session.WorkingDirectory": "/jobs/1",
         "Session.HasPathMappingRules": has_rules,
-        "Session.PathMappingRulesFile": "/work/rules.json",
+        "Session.PathMappingRulesFile": "/jobs/1/rules.json",
     }
 
 
