@@ -75,11 +75,14 @@ def test_cancel_info_replaces_what_a_reader_holds_open(posix: Bench) -> None:
 
 
 def test_notices_that_follow_each_other_closely(posix: Bench) -> None:
-    """LC-26: the last text wins, and the signal is not sent before it is there."""
+    """LC-26: the last text wins, and the signal is not sent before it is there; the keeper gets them all at once."""
     process, recorder = posix.begin("polite")
-    process.notify("first")
-    process.notify("second")
-    process.notify("third")
+    keeper = parent_of(recorder.pid)
+    os.kill(keeper, signal.SIGSTOP)
+    posix.loop.run_until(lambda: state_of(keeper) == "T")
+    for text in ("first", "second", "third"):
+        process.notify(text)
+    os.kill(keeper, signal.SIGCONT)
     posix.finish(recorder)
     assert recorder.lines == ["ready", "notified third"]
 
