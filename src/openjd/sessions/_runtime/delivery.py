@@ -21,6 +21,11 @@ News = Callable[[], None]
 
 TURN_LIMIT = 0.010
 """Seconds that one outbox is delivered from before others have a turn."""
+STOPPED_AFTER = 0.003
+"""Seconds after which a starter that has just opened its outbox was stopped by the system, on a busy machine, perhaps
+before its caller's next statement: less than the interpreter is left to one thread for."""
+CATCH_UP = 0.050
+"""Seconds that it then has to go on."""
 STAND_IN_AFTER = 0.050
 """Seconds after which a turn counts as blocked by foreign code."""
 MOST_THREADS = 8
@@ -44,6 +49,7 @@ class Delivery:
         self._thread_count = 0
         self._busy_count = 0
         self._turn_count = 0
+        self._idle_since: dict[int, float] = {}
         self._is_watched = False
         self._is_stopping = False
         self._outbox_count = 0
@@ -97,6 +103,7 @@ class Delivery:
 
     def _run(self) -> None:
         while True:
+            self._idle_since[threading.get_ident()] = time.monotonic()
             turn = self._turns.get()
             with self._lock:
                 self._busy_count += 1
@@ -108,7 +115,13 @@ class Delivery:
                 self._busy_count -= 1
                 if self._may_leave():
                     self._thread_count -= 1
+                    del self._idle_since[threading.get_ident()]
                     return
+
+    def has_waited_since(self, moment: float, seconds: float) -> bool:
+        """Whether this thread was idle at a moment, and yet got its turn only so many seconds later."""
+        was_idle = self._idle_since.get(threading.get_ident(), moment) < moment
+        return was_idle and time.monotonic() - moment > seconds
 
     def _may_leave(self) -> bool:
         """Whether this thread is not needed: another one is idle, or the loop has stopped and nothing is left to do."""
@@ -177,6 +190,7 @@ class Outbox:
         self._shut_by: Optional[int] = None
         self._is_in_start = False
         self._opening: Optional[News] = None
+        self._opened_at = 0.0
         self._deliverer: Optional[int] = None
         delivery.count_outbox(1)
 
@@ -226,9 +240,14 @@ class Outbox:
             return self._opening
 
     def end_start(self, open_outbox: News) -> None:
-        """The starter makes no call any more in which news could be waited for."""
+        """The starter makes no call any more in which news could be waited for, and is about to open the outbox.
+
+        Who waits for the interpreter has it now: after that this thread keeps it for a while, if it is not stopped.
+        """
         if open_outbox is self._opening:  # else an action was started from within the first or final call of this one
             self._is_in_start = False
+        time.sleep(0)
+        self._opened_at = time.monotonic()
 
     def reopen(self) -> None:
         """The start was interrupted: deliver what there is."""
@@ -238,6 +257,12 @@ class Outbox:
     def _open(self, count: int) -> None:
         with self._lock:
             if count != self._shut_count:  # another action is being started already
+                return
+            opened_at = self._opened_at
+        if self._delivery.has_waited_since(opened_at, STOPPED_AFTER):
+            time.sleep(CATCH_UP)
+        with self._lock:
+            if count != self._shut_count:
                 return
             self._is_shut = False
             if self._waiter_count:
