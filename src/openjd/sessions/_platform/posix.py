@@ -49,7 +49,7 @@ class PosixProcess:
 
 
 class PosixKeeper:
-    """Our end of a keeper; used on the loop's thread only."""
+    """Our end of a keeper; made on a caller's thread, used on the loop's."""
 
     def __init__(self, channel: Channel, pid: int, watcher: Watcher) -> None:
         self._channel = channel

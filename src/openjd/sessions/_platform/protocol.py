@@ -86,7 +86,7 @@ class Platform(Protocol):
     """All that the runtime needs to know of a system."""
 
     def open_keeper(self) -> Keeper:
-        """Make a keeper for a Session. Blocks, at most 10 seconds.
+        """Make a keeper for a Session. Blocks; every wait for an answer is bounded.
 
         Raises:
             KeeperError: It could not be made.

@@ -30,9 +30,9 @@ STAND_IN_AFTER = 0.050
 """Seconds after which a turn counts as blocked by foreign code."""
 MOST_THREADS = 8
 ITEM_SIZE = 200
-"""Bytes that an item takes beside its text, about."""
+"""What an item counts beside its text."""
 SESSION_LIMIT = 1024 * 1024
-"""Bytes of undelivered text from which on a Session's output is not read (DESIGN §11)."""
+"""Characters of undelivered text from which on a Session's output is not read (DESIGN §11)."""
 PROGRAM_LIMIT = 64 * 1024 * 1024
 """The same for all Sessions together: each has its share."""
 
@@ -75,7 +75,7 @@ class Delivery:
 
     @property
     def text_limit(self) -> int:
-        """Bytes of undelivered text that one Session may have."""
+        """Characters of undelivered text that one Session may have."""
         return min(SESSION_LIMIT, PROGRAM_LIMIT // max(1, self._outbox_count))
 
     def schedule(self, turn: News) -> None:
@@ -213,7 +213,7 @@ class Outbox:
         return self._deliverer == me or (self._is_in_start and self._shut_by == me)
 
     def put(self, news: News, size: int = 0) -> None:
-        """Add news; ``size`` is that of the text in them, in bytes. On the loop's thread."""
+        """Add news; ``size`` is the length of the text in them. On the loop's thread."""
         size += ITEM_SIZE
         with self._lock:
             self._items.append(_Item(news, size))
