@@ -228,7 +228,7 @@ def test_group_gets_what_the_owner_has(make: Make) -> None:
         workspace.files_directory,
         Path(workspace.files.write("plain", b"")),
         Path(workspace.files.write("program", b"", executable=True)),
-        workspace.write_rules("{}"),
+        Path(workspace.write_rules("{}")),
     ]
     assert [mode_of(path) for path in paths] == [0o770, 0o770, 0o660, 0o770, 0o660]
     assert {path.stat().st_gid for path in paths} == {group.gr_gid}
@@ -442,19 +442,19 @@ def test_reserved_names_are_new_empty_files(make: Make) -> None:
 def test_rules_are_written_once_and_again_when_they_change(make: Make) -> None:
     """PM-15"""
     workspace = make()
-    path = workspace.write_rules("{}")
+    path = Path(workspace.write_rules("{}"))
     first = path.stat()
     assert (path.parent, path.suffix, path.read_text()) == (workspace.directory, ".json", "{}")
     assert mode_of(path) == 0o600
 
-    assert workspace.write_rules("{}") == path
+    assert Path(workspace.write_rules("{}")) == path
     assert path.stat().st_ino == first.st_ino
 
-    assert workspace.write_rules('{"a": 1}') == path
+    assert Path(workspace.write_rules('{"a": 1}')) == path
     assert path.read_text() == '{"a": 1}'
 
     path.unlink()
-    assert workspace.write_rules('{"a": 1}').read_text() == '{"a": 1}'
+    assert Path(workspace.write_rules('{"a": 1}')).read_text() == '{"a": 1}'
 
 
 def test_rules_file_that_cannot_be_written_fails_the_action(make: Make, tmp_path: Path) -> None:

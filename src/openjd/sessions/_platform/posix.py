@@ -45,7 +45,7 @@ class PosixProcess:
         self._keeper.send(b"terminate", self.number)
 
     def check(self) -> None:
-        self._keeper.send(b"hello")
+        self._keeper.expect_news()
 
 
 class PosixKeeper:
@@ -82,8 +82,8 @@ class PosixKeeper:
 
     def _send_environment(self, environment: Mapping[str, str]) -> None:
         """Send the variables of processes from now on, if they have changed."""
-        if environment != self._environment:
-            self.send(b"environment", *(os.fsencode(f"{name}={value}") for name, value in environment.items()))
+        if environment != self._environment and not self.is_lost:
+            self._channel.put(b"environment", *(os.fsencode(f"{name}={value}") for name, value in environment.items()))
             self._environment = dict(environment)
 
     def release(self, scope: str) -> None:
@@ -101,14 +101,19 @@ class PosixKeeper:
         """Send a frame; where one has to be answered, see to it that it is."""
         if self.is_lost:
             return
-        if not self._is_watched:
+        is_first = not self._is_watched
+        if is_first:
             self._is_watched = True
-            self._channel.send(b"mark", self._mark)
-            self._watch()
+            self._channel.put(b"mark", self._mark)
         self._channel.send(*fields)
-        if self._channel.has_unsent:
+        if is_first or self._channel.has_unsent:
             self._watch()
-        if fields[0] in _ANSWERED and self._silence is None:
+        if fields[0] in _ANSWERED:
+            self.expect_news()
+
+    def expect_news(self) -> None:
+        """Find out if nothing is heard from the keeper for some time from now on."""
+        if self._silence is None and not self.is_lost:
             self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._ask)
 
     def _ask(self) -> None:

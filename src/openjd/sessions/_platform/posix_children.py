@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from functools import cache
+from typing import NamedTuple
 
 BUSY_LIMIT = 0.1
 """Seconds in which a program file that is still being written may become ready (rule ACT-9)."""
@@ -22,7 +23,6 @@ BUSY_LIMIT = 0.1
 MARK = b"OPENJD_SESSIONS_ACTION"
 """Name of the variable that tells which keeper's action a process belongs to."""
 
-_DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
 _SHOWN_PATH = 4096
 _SHOWN_COMMAND = 200
@@ -61,8 +61,15 @@ def spawn(argv: list[bytes], environment: dict[bytes, bytes], mark: bytes, outpu
 def _spawn_file(program: bytes, argv: list[bytes], environment: dict[bytes, bytes], output: int) -> int:
     streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     return os.posix_spawn(
-        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
+        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_ignored_signals()
     )
+
+
+@cache
+def _ignored_signals() -> list[int]:
+    """What this process ignores and its programs should not; all others become default by themselves."""
+    others = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    return sorted(number for number in others if signal.getsignal(number) is signal.SIG_IGN)
 
 
 def _find_program(name: bytes, path: bytes) -> bytes:
@@ -71,7 +78,7 @@ def _find_program(name: bytes, path: bytes) -> bytes:
         return name
     for folder in path.split(b":"):
         candidate = os.path.join(folder or b".", name)
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+        if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     raise NotFound(errno.ENOENT, os.fsdecode(path))
 
@@ -91,17 +98,19 @@ def why_not_started(name: bytes, directory: bytes, error: OSError) -> str:
     return f"Program '{program}' could not be started: {reason}"
 
 
-def reap_one() -> Optional[Reaped]:
-    """Collect one child that has ended; None if there is none now."""
-    try:
-        pid, status, usage = os.wait4(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    if pid == 0:
-        return None
-    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Reaped(pid, code, usage.ru_utime, usage.ru_stime, peak)
+def reap_all() -> tuple[list[Reaped], bool]:
+    """Collect every child that has ended; gives whether there are others, too."""
+    reaped: list[Reaped] = []
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return reaped, False
+        if pid == 0:
+            return reaped, True
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        reaped.append(Reaped(pid, code, usage.ru_utime, usage.ru_stime, peak))
 
 
 def children() -> list[int]:

@@ -36,7 +36,7 @@ from openjd.sessions._platform.posix_children import (
     group_exists,
     groups_of,
     mark_of,
-    reap_one,
+    reap_all,
     send_signal,
     spawn,
     why_not_started,
@@ -117,7 +117,8 @@ class Keeper(Resident):
             self._stop(kind, arguments)
 
     def _start(self, number: bytes, scope: bytes, directory: bytes, argv: list[bytes]) -> None:
-        self._adopt()
+        if self._owners:
+            self._adopt()
         kept = set(self._owners.values())
         self._scopes = {other: place for other, place in self._scopes.items() if other in kept}
         if self.is_subreaper:
@@ -185,10 +186,15 @@ class Keeper(Resident):
     # -- what becomes of the processes
 
     def tend(self) -> None:
-        ended = reap_one()
-        while ended is not None:
-            self._note_end(ended)
-            ended = reap_one()
+        ended, has_children = reap_all()
+        if not ended and self.patience() is None:
+            return
+        for child in ended:
+            self._owners.pop(child.pid, None)
+        if has_children:
+            self._adopt()
+        for child in ended:
+            self._note_end(child)
         action = self._action
         if action is not None and not action.has_ended:
             if action.writer is not None and time.monotonic() >= action.writer_deadline:
@@ -197,6 +203,7 @@ class Keeper(Resident):
             self._see_to(action)
         for scope, release in list(self._releases.items()):
             self._end_released(scope, release)
+        self.channel.flush()
 
     def _adopt(self) -> None:
         """Find out whose the children are that have come since the last look."""
@@ -207,7 +214,6 @@ class Keeper(Resident):
                 self._owners[pid] = number if keeper == self._mark and number in self._scopes else current
 
     def _note_end(self, ended: Reaped) -> None:
-        self._owners.pop(ended.pid, None)
         action = self._action
         if action is None:
             return
@@ -219,7 +225,7 @@ class Keeper(Resident):
             usage = (wall, ended.user_seconds, ended.system_seconds, ended.peak_memory_bytes)
             commands = ((pid, command_of(pid)) for pid in self._members(action.number))
             left = islice((b"%d %s" % (pid, command) for pid, command in commands if command), MOST_NAMED)
-            self.channel.send(b"exited", action.number, *(str(x).encode() for x in (ended.code, *usage)), *left)
+            self.channel.put(b"exited", action.number, *(str(x).encode() for x in (ended.code, *usage)), *left)
 
     def _see_to(self, action: Action) -> None:
         """Notify or terminate what is there of the tree; say when nothing of it is left."""
@@ -262,7 +268,6 @@ class Keeper(Resident):
         return self._action is not None and self._action.number == number and not self._action.has_exited
 
     def _members(self, number: bytes) -> list[int]:
-        self._adopt()
         return [pid for pid, owner in self._owners.items() if owner == number]
 
     def _groups(self, action: Action) -> set[int]:

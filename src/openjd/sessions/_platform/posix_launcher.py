@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 
-from openjd.sessions._platform.posix_children import children, groups_of, reap_one, send_signal
+from openjd.sessions._platform.posix_children import children, groups_of, reap_all, send_signal
 from openjd.sessions._platform.posix_keeper import Keeper
 from openjd.sessions._platform.posix_resident import Resident
 from openjd.sessions._platform.posix_wire import Channel
@@ -31,7 +31,7 @@ class Launcher(Resident):
 
     def serve(self, fields: list[bytes]) -> None:
         if fields[0] == b"host":
-            self.host = self.channel.descriptors.pop(0)
+            self.watch_host(self.channel.descriptors.pop(0))
         elif fields[0] == b"keeper":
             self._fork_keeper(fields[1])
 
@@ -58,10 +58,7 @@ class Launcher(Resident):
             self.tend()
 
     def tend(self) -> None:
-        ended = reap_one()
-        while ended is not None:
-            self._keepers.discard(ended.pid)
-            ended = reap_one()
+        self._keepers -= {child.pid for child in reap_all()[0]}
         for group in groups_of(set(children()) - self._keepers):
             send_signal(group, signal.SIGKILL)
 

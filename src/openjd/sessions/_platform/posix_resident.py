@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Optional
 
-from openjd.sessions._platform.posix_children import become_subreaper, children, groups_of, reap_one, send_signal
+from openjd.sessions._platform.posix_children import become_subreaper, children, groups_of, reap_all, send_signal
 from openjd.sessions._platform.posix_wire import Channel
 
 KILL_LIMIT = 30.0
@@ -23,13 +23,24 @@ class Resident:
 
     def __init__(self, channel: Channel, host: Optional[int]) -> None:
         self.channel = channel
-        self.host = host
         self.is_subreaper = become_subreaper()
         self._wake, self._waker = os.pipe()
         for end in (self._wake, self._waker):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(channel, select.POLLIN)
+        self._is_sending = False
+        self.host: Optional[int] = None
+        self.watch_host(host)
+
+    def watch_host(self, host: Optional[int]) -> None:
+        """Know a pidfd of the program, which can be read when that has ended; None where there is none."""
+        self.host = host
+        if host is not None:
+            self._poll.register(host, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the owner has gone; then leave."""
@@ -54,14 +65,13 @@ class Resident:
         return is_open
 
     def _wait(self) -> set[int]:
-        poll = select.poll()
-        poll.register(self.channel, select.POLLIN | (select.POLLOUT if self.channel.has_unsent else 0))
-        poll.register(self._wake, select.POLLIN)
-        if self.host is not None:
-            poll.register(self.host, select.POLLIN)
+        if self._is_sending != self.channel.has_unsent:
+            self._is_sending = self.channel.has_unsent
+            self._poll.modify(self.channel, select.POLLIN | (select.POLLOUT if self._is_sending else 0))
         patience = self.patience()
-        ready = {number for number, _ in poll.poll(None if patience is None else max(0.0, patience) * 1000)}
-        self._silence_wake()
+        ready = {number for number, _ in self._poll.poll(None if patience is None else max(0.0, patience) * 1000)}
+        if self._wake in ready:
+            self._silence_wake()
         return ready
 
     def _silence_wake(self) -> None:
@@ -96,8 +106,7 @@ class Resident:
             if number != signal.SIGKILL:
                 asked |= groups
             self.wait_for_child()
-            while reap_one() is not None:
-                pass
+            reap_all()
 
     def groups(self) -> set[int]:
         """The groups of all that is to be ended when all is over."""

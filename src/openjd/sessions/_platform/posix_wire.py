@@ -15,6 +15,8 @@ from typing import Optional
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of the longest frame to a keeper: the variables of an action cross in one."""
 
+_SHORT = 64 * 1024
+"""Bytes up to which frames are sent together."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
 
 
@@ -69,9 +71,14 @@ class Channel:
         self._unsent.append((encode_frame(*fields), descriptor))
         self.flush()
 
+    def put(self, *fields: bytes) -> None:
+        """Add a frame that goes together with the next one, or at the latest with ``flush``."""
+        self._unsent.append((encode_frame(*fields), None))
+
     def flush(self) -> None:
         """Send what is waiting, as far as the peer takes it."""
         while self._unsent:
+            self._join_short()
             data, descriptor = self._unsent[0]
             try:
                 sent = self._send_some(data, descriptor)
@@ -84,6 +91,13 @@ class Channel:
             self._unsent[0] = (data[sent:], None)
             if sent == len(data):
                 del self._unsent[0]
+
+    def _join_short(self) -> None:
+        """Make one of the first two frames, if they are short and the second one has no descriptor."""
+        if len(self._unsent) > 1 and self._unsent[1][1] is None:
+            (first, descriptor), (second, _) = self._unsent[:2]
+            if len(first) + len(second) <= _SHORT:
+                self._unsent[:2] = [(first + second, descriptor)]
 
     def _send_some(self, data: bytes, descriptor: Optional[int]) -> int:
         if descriptor is None:

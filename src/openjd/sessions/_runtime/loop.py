@@ -15,7 +15,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
@@ -35,13 +34,12 @@ EXIT_LIMIT = 5.0
 """Seconds that open Sessions have to end when the interpreter exits."""
 
 
-@dataclass(order=True)
 class Timer:
     """A call at a moment of the monotonic clock."""
 
-    at: float
-    order: int
-    call: Optional[Call] = field(compare=False)
+    def __init__(self, at: float, call: Call) -> None:
+        self.at = at
+        self.call: Optional[Call] = call
 
     def cancel(self) -> None:
         """Don't make the call; on the loop's thread."""
@@ -68,7 +66,7 @@ class Loop:
         self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
         self._joined: set[object] = set()
         self._mailbox: deque[Call] = deque()
-        self._timers: list[Timer] = []
+        self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._selector: Optional[selectors.BaseSelector] = None
         self._watched: set[int] = set()
@@ -154,8 +152,8 @@ class Loop:
 
     def call_at(self, moment: float, call: Call) -> Timer:
         """Make this call at a moment of the monotonic clock; on the loop's thread."""
-        timer = Timer(moment, next(self._order), call)
-        heapq.heappush(self._timers, timer)
+        timer = Timer(moment, call)
+        heapq.heappush(self._timers, (moment, next(self._order), timer))
         return timer
 
     def call_later(self, seconds: float, call: Call) -> Timer:
@@ -186,8 +184,8 @@ class Loop:
         """Mailbox, due deadlines, and all that is ready but data."""
         while self._mailbox:
             self.guarded(self._mailbox.popleft())
-        while self._timers and self._timers[0].at <= time.monotonic():
-            call = heapq.heappop(self._timers).call
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            call = heapq.heappop(self._timers)[-1].call
             if call is not None:
                 self.guarded(call)
         for key, _ in ready:
@@ -196,13 +194,13 @@ class Loop:
                 self.guarded(on_ready)
 
     def _patience(self) -> Optional[float]:
-        while self._timers and self._timers[0].call is None:
+        while self._timers and self._timers[0][-1].call is None:
             heapq.heappop(self._timers)
         if self._mailbox:
             return 0
         if not self._timers:
             return None
-        return min(_LONGEST_WAIT, max(0.0, self._timers[0].at - time.monotonic()))
+        return min(_LONGEST_WAIT, max(0.0, self._timers[0][0] - time.monotonic()))
 
     def _answer_bell(self) -> None:
         try:

@@ -17,12 +17,27 @@ Inherit = Union[bool, Iterable[str]]
 def inherited_variables(inherit: Union[bool, tuple[str, ...]]) -> Mapping[str, str]:
     """What a process inherits of this program's environment."""
     if isinstance(inherit, bool):
-        return os.environ if inherit else {}
+        return _own_variables() if inherit else {}
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in _own_variables().items()
         if any(fnmatchcase(name, os.path.normcase(pattern)) for pattern in inherit)
     }
+
+
+_decoded: tuple[object, dict[str, str]] = (None, {})
+"""The last encoded environment of this program, and what it says."""
+
+
+def _own_variables() -> Mapping[str, str]:
+    """``os.environ`` as a dictionary. Most of its time goes into decoding, which is done anew only after a change."""
+    global _decoded
+    encoded = getattr(os.environ, "_data", None)  # else somebody has put another mapping in its place
+    if encoded is None:
+        return os.environ
+    if encoded != _decoded[0]:
+        _decoded = (dict(encoded), dict(os.environ))
+    return _decoded[1]
 
 
 def checked_inherit(inherit: Inherit) -> Union[bool, tuple[str, ...]]:
@@ -60,7 +75,7 @@ class ProcessVariables:
 
     def with_call(self, os_env_vars: Optional[Mapping[str, Optional[str]]]) -> ProcessVariables:
         """Those of one call. Raises ValueError as ``checked_variables`` does."""
-        return replace(self, of_call=checked_variables(os_env_vars))
+        return replace(self, of_call=checked_variables(os_env_vars)) if os_env_vars else self
 
     def with_layers(self, layers: Iterable[Variables]) -> dict[str, str]:
         """The environment of a process, given the layers of the entered environments."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
 
 from openjd.sessions._core.action_events import (
@@ -135,7 +135,7 @@ class RunningAction:
         self._stream: Optional[OutputStream] = None
         self._left: Sequence[str] = ()
         self._timers: dict[Deadline, Timer] = {}
-        self._answered = threading.Event()
+        self._answers: SimpleQueue[None] = SimpleQueue()
 
     # -- any thread
 
@@ -149,7 +149,9 @@ class RunningAction:
     def start(self, keeper: Keeper, command: Command) -> bool:
         """Ask for the process and wait for the answer; whether it runs."""
         self.around.loop.post(partial(self._begin, keeper, command))
-        if not self._answered.wait(START_LIMIT):
+        try:
+            self._answers.get(timeout=START_LIMIT)
+        except Empty:
             self.around.loop.post(partial(self.lost, "The process was not started in time."))
         return self.pid is not None
 
@@ -187,13 +189,13 @@ class RunningAction:
         self.pid = pid
         self._stream = OutputStream(self.around.loop, output, self.around.outbox, self)
         self._handle(Started())
-        self._answered.set()  # last: it wakes the starter, which then needs not wait for the interpreter
+        self._answers.put(None)  # last: it wakes the starter, which then needs not wait for the interpreter
 
     def not_started(self, reason: str) -> None:
         reason = self.around.log.redact(reason)
         self._put(partial(self.around.log.info, f"Process failed to start: {reason}", _FAILURE))
         self._handle(StartFailed(reason))
-        self._answered.set()
+        self._answers.put(None)
 
     def notify_failed(self, reason: str) -> None:
         self._put(partial(self.around.log.warning, f"{reason}. Terminating the action.", _FAILURE))
@@ -216,7 +218,7 @@ class RunningAction:
         reason = self.around.log.redact(reason)
         self._put(partial(self.around.log.error, reason, _FAILURE))
         self._handle(Lost(reason))
-        self._answered.set()
+        self._answers.put(None)
 
     # -- what it prints (OutputListener)
 
@@ -272,7 +274,7 @@ class RunningAction:
     def _begin(self, keeper: Keeper, command: Command) -> None:
         if self._machine.is_canceled_before_start:
             self._handle(StartFailed("The action was canceled before its process was started."))
-            self._answered.set()
+            self._answers.put(None)
         else:
             self._process = keeper.start(command, self)
 

@@ -71,8 +71,8 @@ class Workspace:
         finally:
             working.close()
 
-    def write_rules(self, document: str) -> Path:
-        """The path mapping file, written when it is new, has changed or has been deleted (PM-15).
+    def write_rules(self, document: str) -> str:
+        """The path of the path mapping file, written when it is new, has changed or has been deleted (PM-15).
 
         Raises:
             ActionFailed: It cannot be written.
@@ -89,7 +89,7 @@ class Workspace:
             except OSError as error:
                 raise unwritable("The path mapping file", self._path, error) from error
             self._rules_name, self._rules_document = name, document
-        return Path(path)
+        return path
 
     def delete(self) -> list[tuple[Path, str]]:
         """Delete everything; what could not be deleted, and why (LC-34).
