@@ -93,7 +93,7 @@ class Session(SessionView):
         self._resources = open_resources(
             session_id, session_root_directory, group_of(user), retains_directory=retain_working_dir
         )
-        own = {"OPENJD_SESSION_WORKING_DIR": str(self.working_directory)}
+        own = {"OPENJD_SESSION_WORKING_DIR": self._resources.workspace.path}
         self._variables = ProcessVariables(inherit, of_session, own)
         self._optional_actions = SessionActions(
             session_id, self._resources, callback, redacted_env_enabled=_has_redacted_env(revision_extensions)

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from functools import cache
 from typing import NamedTuple
 
 BUSY_LIMIT = 0.1
@@ -23,6 +22,7 @@ BUSY_LIMIT = 0.1
 MARK = b"OPENJD_SESSIONS_ACTION"
 """Name of the variable that tells which keeper's action a process belongs to."""
 
+_DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
 _SHOWN_PATH = 4096
 _SHOWN_COMMAND = 200
@@ -61,15 +61,8 @@ def spawn(argv: list[bytes], environment: dict[bytes, bytes], mark: bytes, outpu
 def _spawn_file(program: bytes, argv: list[bytes], environment: dict[bytes, bytes], output: int) -> int:
     streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     return os.posix_spawn(
-        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_ignored_signals()
+        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
     )
-
-
-@cache
-def _ignored_signals() -> list[int]:
-    """What this process ignores and its programs should not; all others become default by themselves."""
-    others = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    return sorted(number for number in others if signal.getsignal(number) is signal.SIG_IGN)
 
 
 def _find_program(name: bytes, path: bytes) -> bytes:

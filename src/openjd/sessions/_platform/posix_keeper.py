@@ -69,6 +69,8 @@ class Action:
         self.writer: Optional[int] = None
         """The process that writes cancel_info.json."""
         self.writer_deadline = 0.0
+        self.next_look = 0.0
+        """When to look for members of its tree that nobody tells of."""
         self.next_notice: Optional[tuple[bytes, bytes]] = None
         """What to write when the writer is done: a repeated cancel has changed it (LC-26)."""
 
@@ -78,6 +80,7 @@ class Release:
 
     def __init__(self) -> None:
         self.deadline = time.monotonic() + SURVIVOR_GRACE
+        self.next_look = 0.0
         self.notified_groups: set[int] = set()
 
 
@@ -151,6 +154,9 @@ class Keeper(Resident):
             self._write_cancel_info(action, arguments[1], arguments[2])
         else:
             action.is_terminated = True
+            if not action.has_exited:  # its own group at once; when the command has gone, all that can be found
+                self._signal(action, -action.pid, signal.SIGKILL)
+                action.next_look = time.monotonic() + SWEEP_INTERVAL
 
     # -- notifying
 
@@ -187,7 +193,7 @@ class Keeper(Resident):
 
     def tend(self) -> None:
         ended, has_children = reap_all()
-        if not ended and self.patience() is None:
+        if not ended and self.patience() != 0:
             return
         for child in ended:
             self._owners.pop(child.pid, None)
@@ -238,6 +244,7 @@ class Keeper(Resident):
             for group in self._groups(action) - action.notified_groups:
                 self._signal(action, group, signal.SIGTERM)
                 action.notified_groups.add(group)
+        action.next_look = time.monotonic() + SWEEP_INTERVAL
         if action.has_exited and not self._groups(action):
             action.has_ended = True
             self.channel.send(b"ended", action.number)
@@ -256,9 +263,11 @@ class Keeper(Resident):
         if not groups:
             del self._releases[scope]
         elif time.monotonic() >= release.deadline:
+            release.next_look = time.monotonic() + SWEEP_INTERVAL
             for group in groups:
                 send_signal(group, signal.SIGKILL)
         else:
+            release.next_look = release.deadline
             for group in groups - release.notified_groups:
                 send_signal(group, signal.SIGTERM)
                 release.notified_groups.add(group)
@@ -287,11 +296,10 @@ class Keeper(Resident):
         return action.is_terminated or (not self.is_subreaper and action.is_notified and action.has_exited)
 
     def patience(self) -> Optional[float]:
-        now = time.monotonic()
-        moments = [release.deadline for release in self._releases.values()]
+        moments = [release.next_look for release in self._releases.values()]
         action = self._action
         if action is not None and action.writer is not None:
             moments.append(action.writer_deadline)
         elif action is not None and not action.has_ended and self._has_to_look(action):
-            moments.append(now + SWEEP_INTERVAL)
-        return max(SWEEP_INTERVAL, min(moments) - now) if moments else None
+            moments.append(action.next_look)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None

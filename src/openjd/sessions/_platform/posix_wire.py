@@ -119,8 +119,9 @@ class Channel:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
             for at in range(0, len(rights) - 3, 4)
         ]
-        for descriptor in received:
-            os.set_inheritable(descriptor, False)
+        if not _CLOSE_ON_EXEC:
+            for descriptor in received:
+                os.set_inheritable(descriptor, False)
         self.descriptors += received
         return bool(data), self._frames.feed(data)
 

@@ -82,9 +82,16 @@ class Delivery:
         """Have a turn taken soon; from any thread. Makes no system call and does not give up the interpreter."""
         self._turns.put(turn)
 
+    def ask_to_watch(self) -> None:
+        """``watch_for_blocking``, from any thread."""
+        self._post(self.watch_for_blocking)
+
     def watch_for_blocking(self) -> None:
-        """Have a stand-in if foreign code blocks all threads while somebody waits; on the loop's thread."""
-        if not self._is_watched and self._busy_count >= self._thread_count:
+        """Have a stand-in if foreign code blocks all threads while somebody waits; on the loop's thread.
+
+        It is enough to watch from when news come on: whoever opens an outbox with news in it asks for it, too.
+        """
+        if not self._is_watched:
             self._is_watched = True
             count = self._turn_count
             self._call_later(STAND_IN_AFTER, lambda: self._consider_stand_in(count))
@@ -95,7 +102,9 @@ class Delivery:
             is_blocked = self._turn_count == count and self._busy_count >= self._thread_count
             if is_blocked and not self._turns.empty() and self._thread_count < MOST_THREADS:
                 self._start_thread()
-        self.watch_for_blocking()
+            goes_on = self._busy_count >= self._thread_count or not self._turns.empty()
+        if goes_on:
+            self.watch_for_blocking()
 
     def _start_thread(self) -> None:
         threading.Thread(target=self._run, name="openjd.sessions delivery", daemon=True).start()
@@ -108,8 +117,6 @@ class Delivery:
             with self._lock:
                 self._busy_count += 1
                 self._turn_count += 1
-            if not self._is_watched and self._busy_count >= self._thread_count:
-                self._post(self.watch_for_blocking)
             run_guarded(turn)
             with self._lock:
                 self._busy_count -= 1
@@ -253,6 +260,7 @@ class Outbox:
         """The start was interrupted: deliver what there is."""
         self._is_in_start = False
         self._delivery.schedule(partial(self._open, self._shut_count))
+        self._delivery.ask_to_watch()
 
     def _open(self, count: int) -> None:
         with self._lock:
@@ -270,6 +278,7 @@ class Outbox:
             if self._is_scheduled or self._deliverer is not None or not self._items:
                 return
             self._is_scheduled = True
+        self._delivery.ask_to_watch()
         self._take_turn()
 
     def _take_turn(self) -> None:
@@ -371,3 +380,4 @@ class Outbox:
             self._is_scheduled = bool(self._items)
         if self._is_scheduled:
             self._delivery.schedule(self._take_turn)
+            self._delivery.ask_to_watch()

@@ -18,10 +18,11 @@ class FilesDirectory:
         self._directory = directory
         self.path = directory.path
         self.group = directory.group
+        self._prefix = os.path.join(self.path, "")
 
     def path_of(self, name: str) -> str:
         """The path of a file."""
-        return os.path.join(self.path, name)
+        return self._prefix + name
 
     def ignores_case(self) -> bool:
         """Whether two names that differ in letter case only are one file here."""

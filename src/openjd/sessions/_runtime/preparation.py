@@ -123,7 +123,7 @@ class Preparation:
         if tuple(rules) != self._rules:
             self._use_rules(tuple(rules))
         rules_file = self._workspace.write_rules(self._rules_document)
-        symbols = session_symbols(str(self._workspace.directory), rules_file, self._mapper)
+        symbols = session_symbols(self._workspace.path, rules_file, self._mapper)
         if step_name is not None:
             symbols["Step.Name"] = step_name
         return self._job_scope.extended(symbols)

@@ -150,8 +150,8 @@ def open_resources(
     log_host_information(log)
     log.info(f"Initializing Open Job Description Session: {session_id}")
     directories = (
-        f"Session Working Directory: {workspace.directory}",
-        f"Session's Embedded Files Directory: {workspace.files_directory}",
+        f"Session Working Directory: {workspace.path}",
+        f"Session's Embedded Files Directory: {workspace.files.path}",
     )
     log.info_lines(directories, LogContent.FILE_PATH)
     for warning in workspace.warnings:

@@ -319,12 +319,12 @@ class RunningAction:
             self._process.notify(json.dumps({"NotifyEnd": end}))
 
     def _terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
         if Deadline.GRACE not in self._timers:
             now = _utc(time.monotonic())
             self._log_control(f"Canceling subprocess {self.pid} via termination method at {now}.")
         self._log_control(f'INTERRUPT: Sending signal "kill" to process group {self.pid}')
-        if self._process is not None:
-            self._process.terminate()
 
     def _arm(self, effect: Arm) -> None:
         self._disarm(effect.deadline)

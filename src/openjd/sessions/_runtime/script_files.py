@@ -77,11 +77,11 @@ class ScriptFiles:
         try:
             for file in self._files:
                 text = _with_line_ends(scope.resolve(file.data, f"{self._where(file)}, data"), file.endOfLine)
-                written[f"Wrote: {file.name} -> {self._write_file(file, text)}"] = f"Contents:\n{text}"
+                written[f"Wrote: {file.name} -> {self._write_file(file, text)}"] = text
         finally:
             self._log.info_lines(written, LogContent.FILE_PATH)
-            for contents in written.values():
-                self._log.debug(contents, LogContent.FILE_CONTENTS)
+            for text in written.values():
+                self._log.debug(f"Contents:\n{text}", LogContent.FILE_CONTENTS)
 
     def discard(self) -> None:
         """Remove the files with random names, which nothing can refer to any more."""

@@ -133,7 +133,7 @@ class SessionActions:
             if resolved is None:
                 self._end_here(action, NothingToRun())
                 return
-            directory, scope = str(self._resources.workspace.directory), self.stack.innermost_scope
+            directory, scope = self._resources.workspace.path, self.stack.innermost_scope
             command = Command(resolved.argv, directory, plan.variables(), scope)
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
@@ -256,7 +256,7 @@ class SessionActions:
 
     def _give_back(self, deadline: Optional[float]) -> None:
         self._log.section("Session Cleanup")
-        directory = self._resources.workspace.directory
+        directory = self._resources.workspace.path
         if not self._resources.retains_directory:
             self._log.info(f"Deleting working directory: {directory}", LogContent.FILE_PATH)
         limit = LEAVE_LIMIT if deadline is None else max(0.0, deadline - time.monotonic())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -23,14 +24,22 @@ class Workspace:
     """A working directory with its files directory."""
 
     def __init__(self, root: Root, mark: OwnerMark, files: PrivateDirectory) -> None:
-        self._path = os.path.join(root.path, mark.name)
+        self.path = os.path.join(root.path, mark.name)
         self._mark = mark
         self.files = FilesDirectory(files)
         self._rules_name: Optional[str] = None
         self._rules_document: Optional[str] = None
-        self.directory = Path(self._path)
-        self.files_directory = Path(files.path)
         self.warnings = tuple(map(_sticky_warning, root.unsafe))
+
+    @cached_property
+    def directory(self) -> Path:
+        """The working directory."""
+        return Path(self.path)
+
+    @cached_property
+    def files_directory(self) -> Path:
+        """The directory of embedded files."""
+        return Path(self.files.path)
 
     @classmethod
     def create(cls, root: Optional[Path], group: Optional[str]) -> Workspace:
@@ -80,14 +89,14 @@ class Workspace:
         from openjd.sessions._platform import directories
 
         name = self._rules_name or f"{directories.random_name()}.json"
-        path = os.path.join(self._path, name)
+        path = os.path.join(self.path, name)
         if document != self._rules_document or not os.path.lexists(path):
             try:
-                opened = directories.PrivateDirectory.open(self._path, self.files.group)
+                opened = directories.PrivateDirectory.open(self.path, self.files.group)
                 with closing(opened) as directory:
                     directory.write(name, document.encode("utf-8"), executable=False)
             except OSError as error:
-                raise unwritable("The path mapping file", self._path, error) from error
+                raise unwritable("The path mapping file", self.path, error) from error
             self._rules_name, self._rules_document = name, document
         return path
 
@@ -107,12 +116,12 @@ class Workspace:
     def _delete_directories(self) -> list[tuple[str, str]]:
         try:
             os.rmdir(self.files.path)
-            os.rmdir(self._path)
+            os.rmdir(self.path)
             return []
         except OSError:
             from openjd.sessions._platform.removal import remove_tree
 
-            return remove_tree(*os.path.split(self._path))
+            return remove_tree(*os.path.split(self.path))
 
     def release(self) -> None:
         """Leave everything where it is, as nobody's property."""
