@@ -51,6 +51,8 @@ class Plan:
     """Identifier of the environment that it enters."""
     released_scope: Optional[str] = None
     """Scope of the environment that it exits."""
+    is_of_job: bool = True
+    """Whether it belongs to the job, rather than to the host program: what it prints of variables is kept."""
 
 
 class SessionActions:
@@ -76,6 +78,7 @@ class SessionActions:
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
         self._is_cleaned_up = False
+        self._is_of_job = True
         default_loop().know(self)
 
     @property
@@ -122,6 +125,7 @@ class SessionActions:
             self._around = Surroundings(loop, outbox, self._log, self._audience)
         action = RunningAction(self._around, plan.entering, plan.released_scope)
         self._resources.begin(action)
+        self._is_of_job = plan.is_of_job
         self.status = action.initial_status
         return action
 
@@ -186,7 +190,7 @@ class SessionActions:
     def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
         with self.lock:
             self.status = status  # before the state, for those who poll that without the lock
-            if action.entering is not None:
+            if self._is_of_job:
                 self.stack.apply_changes(action.entering, action.changes)
             self.lifecycle.action_ended(status.state)
         action.is_over = True
