@@ -7,7 +7,7 @@ becomes the symbols of the wrap hook that is run in its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Union
 
@@ -25,6 +25,13 @@ LONGEST_NOTIFY_PERIOD = 600
 _DEFAULT_TIMEOUTS = {"onExit": 300, "onWrapEnvExit": 300}
 _DEFAULT_NOTIFY_PERIODS = {"onRun": 120}
 _DEFAULT_NOTIFY_PERIOD = 30
+
+_SURELY_SHORT = 16_384
+"""Characters of a command line that every system allows."""
+_ADDRESS_AND_END = 9
+"""Bytes that a system adds to each argument and variable."""
+_ADDED = 4096
+"""Bytes for what is added to a command line when it is started: the path of its program, and a variable of ours."""
 
 _WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]{1,19})")
 
@@ -75,6 +82,42 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
         declared_timeout=declared_timeout,
         title=title,
     )
+
+
+def check_command_line(
+    action: ResolvedAction, variables: Mapping[str, str], longest_argument: int, longest_command_line: int
+) -> None:
+    """Refuse what the system would refuse (WRAP-22).
+
+    Args:
+        action: The action; for one without a title, which is the host program's own, the system speaks for itself.
+        variables: The environment of its process.
+        longest_argument: Bytes that the system allows for each argument.
+        longest_command_line: Bytes that it allows for all arguments and variables.
+
+    Raises:
+        ActionFailed: An argument, or the whole, is too long.
+    """
+    if not action.title or sum(map(len, action.argv)) < _SURELY_SHORT:
+        return
+    for number, argument in enumerate(action.argv):
+        length = _bytes_of(argument)
+        if length > longest_argument:
+            raise ActionFailed(
+                f"{action.title}: argument {number} of the command line is {length} bytes long; "
+                f"this system allows {longest_argument}. Pass it in a file instead."
+            )
+    texts = [*action.argv, *map("=".join, variables.items())]
+    length = sum(map(_bytes_of, texts)) + _ADDRESS_AND_END * len(texts) + _ADDED
+    if length > longest_command_line:
+        raise ActionFailed(
+            f"{action.title}: the command line takes {length} bytes with its variables; "
+            f"this system allows {longest_command_line}. Pass fewer or shorter arguments, or a file instead."
+        )
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def wrapped_symbols(action: ResolvedAction, variables: Sequence[str]) -> dict[str, object]:

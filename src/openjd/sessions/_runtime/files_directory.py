@@ -32,7 +32,9 @@ class FilesDirectory:
         try:
             made = PrivateDirectory.make(self.path, self._directory.descriptor, random_name(), self.group)
         except OSError as error:
-            raise unwritable("A directory", self.path, error) from error
+            raise ActionFailed(
+                f"a directory for its files cannot be made in {self.path!r}: {error.strerror}."
+            ) from error
         self._inner.append(FilesDirectory(made, self))
         return self._inner[-1]
 

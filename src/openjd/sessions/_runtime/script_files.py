@@ -69,8 +69,7 @@ class ScriptFiles:
             return {}
         self._check_filenames()
         if self._needs_own_directory:
-            self._directory = self._directory.make_inner()
-            self._needs_own_directory = False
+            self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
         symbols = {
             f"{self.owner.file_symbol}.{file.name}": self._directory.path_of(self._name_of(file))
@@ -125,6 +124,13 @@ class ScriptFiles:
                     f"{self._where(file)}: filename {file.filename!r} is the same file as filename "
                     f"{other.filename!r} of embedded file {other.name!r}. Give each file a name of its own."
                 )
+
+    def _move_to_own_directory(self) -> None:
+        try:
+            self._directory = self._directory.make_inner()
+        except ActionFailed as error:
+            raise ActionFailed(f"{self.owner.title}: {error}") from error
+        self._needs_own_directory = False
 
     def _name_of(self, file: EmbeddedFileText) -> str:
         if file.name not in self._names:

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
-from openjd.sessions._core.actions import ResolvedAction
+from openjd.sessions._core.actions import ResolvedAction, check_command_line
 from openjd.sessions._core.environments import EnvironmentStack
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
 from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent
+from openjd.sessions._platform.limits import longest_argument, longest_command_line
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt, text_of
 from openjd.sessions._runtime.loop import default_loop
@@ -139,6 +140,7 @@ class SessionActions:
                 return
             directory, scope = str(self._resources.workspace.directory), self.stack.innermost_scope
             command = Command(resolved.argv, directory, plan.variables(), scope)
+            check_command_line(resolved, command.environment, longest_argument(), longest_command_line())
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
             reason = self._resources.redactor.redact(str(failure))
