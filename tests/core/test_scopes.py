@@ -8,7 +8,7 @@ import pytest
 from openjd.model import ParameterValue, ParameterValueType
 from openjd.model.v2023_09 import FormatString, ModelParsingContext
 
-from openjd.sessions._core.scopes import Scope, parameter_symbols, session_symbols
+from openjd.sessions._core.scopes import Scope, Typed, parameter_symbols, session_symbols
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._path_mapping import PathFormat, PathMapper, PathMappingRule
 
@@ -90,35 +90,39 @@ def test_nul_cannot_be_given_to_a_process() -> None:
 def test_session_symbols(mapper: PathMapper, has_rules: str) -> None:
     """SYM-1, PM-18"""
     assert session_symbols("/jobs/1", "/jobs/1/rules.json", mapper) == {
-        "Session.WorkingDirectory": "/jobs/1",
-        "Session.HasPathMappingRules": has_rules,
-        "Session.PathMappingRulesFile": "/jobs/1/rules.json",
+        "Session.WorkingDirectory": Typed("/jobs/1", "path"),
+        "Session.HasPathMappingRules": Typed(has_rules, "bool"),
+        "Session.PathMappingRulesFile": Typed("/jobs/1/rules.json", "path"),
     }
 
 
 @pytest.mark.parametrize(
-    ("parameter", "mapped"),
+    ("parameter", "mapped", "raw"),
     [
-        (value("STRING", "/mnt/a/b"), "/mnt/a/b"),
-        (value("INT", "+1"), "+1"),
-        (value("FLOAT", "3.500"), "3.500"),
-        (value("PATH", "/mnt/a/b"), "/x/b"),
-        (value("PATH", "/other//b/"), "/other//b/"),
-        (value("PATH", ""), ""),
-        (value("LIST_PATH", ["/mnt/a/b", "/c"]), ["/x/b", "/c"]),
-        (value("LIST_STRING", ["/mnt/a/b"]), ["/mnt/a/b"]),
-        (value("CHUNK_INT", "5-5"), "5-5"),
+        (value("STRING", "/mnt/a/b"), Typed("/mnt/a/b", "string"), Typed("/mnt/a/b", "string")),
+        (value("INT", "+1"), Typed("+1", "int"), Typed("+1", "int")),
+        (value("FLOAT", "3.500"), Typed("3.500", "float"), Typed("3.500", "float")),
+        (value("PATH", "/mnt/a/b"), Typed("/x/b", "path"), Typed("/mnt/a/b", "string")),
+        (value("PATH", "/other//b/"), Typed("/other//b/", "path"), Typed("/other//b/", "string")),
+        (value("PATH", ""), Typed("", "path"), Typed("", "string")),
+        (
+            value("LIST_PATH", ["/mnt/a/b", "/c"]),
+            Typed(["/x/b", "/c"], "list[path]"),
+            Typed(["/mnt/a/b", "/c"], "list[string]"),
+        ),
+        (value("LIST_STRING", ["/mnt/a"]), Typed(["/mnt/a"], "list[string]"), Typed(["/mnt/a"], "list[string]")),
+        (value("LIST_LIST_INT", [[1]]), Typed([[1]], "list[list[int]]"), Typed([[1]], "list[list[int]]")),
+        (value("BOOL", True), Typed(True, "bool"), Typed(True, "bool")),
+        (value("RANGE_EXPR", "1-3"), Typed("1-3", "range_expr"), Typed("1-3", "range_expr")),
+        (value("CHUNK_INT", "5-5"), Typed("5-5", "range_expr", keeps_spelling=True), Typed("5-5", "string")),
     ],
 )
-def test_paths_are_mapped_and_raw_values_are_not(parameter: ParameterValue, mapped: object) -> None:
-    """SYM-1, SYM-6, SYM-8, SYM-9, CHK-3, TASK-5"""
-    assert parameter_symbols("Task.", {"P": parameter}, RULES) == {
-        "Task.Param.P": mapped,
-        "Task.RawParam.P": parameter.value,
-    }
+def test_paths_are_mapped_and_raw_values_are_not(parameter: ParameterValue, mapped: object, raw: object) -> None:
+    """SYM-1, SYM-6, SYM-8, SYM-9, CHK-3 to CHK-5, TASK-5"""
+    assert parameter_symbols("Task.", {"P": parameter}, RULES) == {"Task.Param.P": mapped, "Task.RawParam.P": raw}
 
 
 def test_job_parameters_have_no_prefix() -> None:
     """SYM-1"""
-    symbols = parameter_symbols("", {"A": value("STRING", "1"), "B": value("PATH", "/mnt/a")}, RULES)
-    assert symbols == {"Param.A": "1", "RawParam.A": "1", "Param.B": "/x", "RawParam.B": "/mnt/a"}
+    symbols = parameter_symbols("", {"A": value("STRING", "1")}, RULES)
+    assert list(symbols) == ["Param.A", "RawParam.A"]

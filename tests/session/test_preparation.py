@@ -17,7 +17,8 @@ from openjd.model import ParameterValue, ParameterValueType, create_job, decode_
 from openjd.model.v2023_09 import Environment, Step
 
 from openjd.sessions._core.actions import CancelMethod, ResolvedAction
-from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer
+from openjd.sessions._core.environments import EnteredEnvironment, EnvironmentStack, VariableLayer
+from openjd.sessions._core.parameters import Task
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._path_mapping import PathFormat, PathMappingRule
@@ -53,6 +54,11 @@ class Lines(logging.Handler):
         return [text for text, _ in self.found]
 
 
+def entered(environment: Environment, **options: Any) -> EnteredEnvironment:
+    given = {"identifier": "e", "step_name": None, "resolved_symtab": None, **options}
+    return EnteredEnvironment(environment=environment, layer=VariableLayer(), **given)
+
+
 class Stage:
     """A workspace, a log, and the preparation that is tested."""
 
@@ -61,7 +67,8 @@ class Stage:
         self.log = SessionLog("prepared", lambda text: text)
         self.lines = Lines()
         logging.getLogger("openjd.sessions").addHandler(self.lines)
-        self.preparation = Preparation(self.workspace, self.log, parameters, "Job")
+        self.stack = EnvironmentStack()
+        self.preparation = Preparation(self.workspace, self.log, parameters, "Job", self.stack)
 
     def close(self) -> None:
         logging.getLogger("openjd.sessions").removeHandler(self.lines)
@@ -73,16 +80,16 @@ class Stage:
         return sorted(os.listdir(self.workspace.files_directory))
 
     def enter(self, environment: Environment, **options: Any) -> tuple[VariableLayer, Optional[ResolvedAction]]:
-        given = {"identifier": "e", "rules": [], "step_name": None, "resolved_symtab": None, **options}
-        return self.preparation.enter(environment=environment, **given)
+        rules = options.pop("rules", [])
+        return self.preparation.enter(entered(environment, **options), rules)
 
     def exit(self, environment: Environment, **options: Any) -> Optional[ResolvedAction]:
-        given = {"identifier": "e", "step_name": None, "resolved_symtab": None, **options}
-        return self.preparation.exit(EnteredEnvironment(environment=environment, layer=VariableLayer(), **given), [])
+        return self.preparation.exit(entered(environment, **options), [])
 
     def task(self, step: Step, **options: Any) -> ResolvedAction:
-        given = {"parameters": {}, "rules": [], "step_name": None, "resolved_symtab": None, **options}
-        return self.preparation.task(step.script, **given)
+        rules = options.pop("rules", [])
+        given = {"parameters": {}, "step_name": None, "resolved_symtab": None, "has_banner": True, **options}
+        return self.preparation.task(Task(step.script, **given), rules, is_wrapped=True)
 
     def failure(self, call: str, *arguments: Any, **options: Any) -> str:
         with pytest.raises(ActionFailed) as caught:
@@ -583,11 +590,12 @@ def test_rules_file_that_cannot_be_written(stage: Stage, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("call", ["enter", "exit", "task"])
-def test_resolved_symbol_tables_are_refused(stage: Stage, call: str) -> None:
+def test_resolved_symbol_table_of_another_type(stage: Stage, call: str) -> None:
+    """SYM-13"""
     one = step() if call == "task" else environment(onEnter={"command": "run"}, onExit={"command": "run"})
     assert stage.failure(call, one, resolved_symtab=object()) == (
-        "A resolved symbol table (resolved_symtab) needs the EXPR extension, which this version does not run. "
-        "Leave it out for templates without EXPR."
+        "The resolved symbol table (resolved_symtab) cannot be read: "
+        "it must be an openjd.expr.SerializedSymbolTable, not object."
     )
 
 
@@ -605,6 +613,8 @@ workspace = Workspace.create(Path(sys.argv[1]), None)
 assert not any(name.startswith("openjd.model") for name in sys.modules)
 
 from openjd.model import ParameterValue, ParameterValueType, create_job, decode_job_template
+from openjd.sessions._core.environments import EnvironmentStack
+from openjd.sessions._core.parameters import Task
 from openjd.sessions._path_mapping import PathFormat, PathMappingRule
 from openjd.sessions._runtime.preparation import Preparation
 native = lambda: sorted(name for name in sys.modules if name.startswith(("openjd._openjd_rs", "openjd.expr")))
@@ -623,8 +633,9 @@ print(native())
 rule = PathMappingRule(
     source_path_format=PathFormat.POSIX, source_path=PurePosixPath("/a"), destination_path=Path("/b")
 )
-preparation = Preparation(workspace, SessionLog("s", str), {"P": value}, "Job")
-action = preparation.task(job.steps[0].script, {}, [rule], "S", None)
+preparation = Preparation(workspace, SessionLog("s", str), {"P": value}, "Job", EnvironmentStack())
+task = Task(job.steps[0].script, {}, "S", None, has_banner=True)
+action = preparation.task(task, [rule], is_wrapped=True)
 print(native(), action.timeout, workspace.delete())
 """
     command = [sys.executable, "-c", code, str(tmp_path)]

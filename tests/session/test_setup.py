@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openjd.model import ParameterValue, ParameterValueType, parse_model
-from openjd.model.v2023_09 import Environment, StepScript
+from openjd.model import ParameterValue, ParameterValueType
+from openjd.model.v2023_09 import StepScript
 
 from openjd.sessions import ActionState, ActionStatus, LogContent
 from support.scripts import action, environment, file, script, sh
@@ -142,26 +142,6 @@ def test_file_that_cannot_be_written(stage: Stage) -> None:
         f"Task, embedded file 'F': 'F' cannot be written in {str(files)!r}: "
         "A link is in its place, and only a regular file is ever replaced."
     )
-
-
-def test_resolved_symtab_has_no_use_yet(stage: Stage) -> None:
-    """LC-20: templates with EXPR are not run by this version, and it says so."""
-    stage.start_task(script(action("true")), resolved_symtab=object())
-    assert stage.journal.told[0].fail_message == (
-        "A resolved symbol table (resolved_symtab) needs the EXPR extension, which this version does not run. "
-        "Leave it out for templates without EXPR."
-    )
-
-
-def test_wrap_hooks_are_not_run_yet(stage: Stage) -> None:
-    """LC-20: they are no secret omission; the environment counts as entered."""
-    hooks = {key: {"command": "true"} for key in ("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit")}
-    obj = {"name": "W", "script": {"actions": hooks}}
-    status = stage.enter(parse_model(model=Environment, obj=obj, supported_extensions=["WRAP_ACTIONS", "EXPR"]))
-    assert status.fail_message == (
-        "Environment 'W' defines wrap hooks, which need the extension WRAP_ACTIONS; this version does not run it."
-    )
-    assert stage.session.environments_entered == ("W",)
 
 
 # Programs that can't be started

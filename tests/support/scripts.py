@@ -11,6 +11,8 @@ from openjd.model.v2023_09 import Environment, StepScript
 from support.stage import shell
 
 EXTENSIONS = ["FEATURE_BUNDLE_1"]
+WITH_EXPRESSIONS = [*EXTENSIONS, "EXPR"]
+WITH_WRAPPING = [*WITH_EXPRESSIONS, "WRAP_ACTIONS"]
 
 
 def action(*argv: str, **fields: Any) -> dict[str, Any]:
@@ -28,11 +30,16 @@ def notified(seconds: int) -> dict[str, Any]:
     return {"mode": "NOTIFY_THEN_TERMINATE", "notifyPeriodInSeconds": seconds}
 
 
-def script(on_run: Mapping[str, Any], files: Optional[Sequence[Mapping[str, Any]]] = None) -> StepScript:
+def script(
+    on_run: Mapping[str, Any],
+    files: Optional[Sequence[Mapping[str, Any]]] = None,
+    *,
+    let: Sequence[str] = (),
+    extensions: Sequence[str] = EXTENSIONS,
+) -> StepScript:
     """A step's script."""
-    return parse_model(
-        model=StepScript, obj={"actions": {"onRun": dict(on_run)}, **_files(files)}, supported_extensions=EXTENSIONS
-    )
+    obj = {"actions": {"onRun": dict(on_run)}, **_files(files), **_bindings(let)}
+    return parse_model(model=StepScript, obj=obj, supported_extensions=list(extensions))
 
 
 def environment(
@@ -40,20 +47,27 @@ def environment(
     *,
     variables: Optional[Mapping[str, str]] = None,
     files: Optional[Sequence[Mapping[str, Any]]] = None,
+    let: Sequence[str] = (),
+    extensions: Sequence[str] = EXTENSIONS,
     **actions: Mapping[str, Any],
 ) -> Environment:
-    """An environment; ``actions`` are its ``onEnter`` and ``onExit``."""
+    """An environment; ``actions`` are its ``onEnter``, ``onExit`` and wrap hooks."""
     obj: dict[str, Any] = {"name": name}
     if variables is not None:
         obj["variables"] = dict(variables)
     if actions:
-        obj["script"] = {"actions": {key: dict(value) for key, value in actions.items()}, **_files(files)}
-    return parse_model(model=Environment, obj=obj, supported_extensions=EXTENSIONS)
+        script = {"actions": {key: dict(value) for key, value in actions.items()}, **_files(files), **_bindings(let)}
+        obj["script"] = script
+    return parse_model(model=Environment, obj=obj, supported_extensions=list(extensions))
 
 
 def file(name: str, data: str, **fields: Any) -> dict[str, Any]:
     """An embedded file."""
     return {"name": name, "type": "TEXT", "data": data, **fields}
+
+
+def _bindings(let: Sequence[str]) -> dict[str, Any]:
+    return {"let": list(let)} if let else {}
 
 
 def _files(files: Optional[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

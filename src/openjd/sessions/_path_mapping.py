@@ -29,6 +29,9 @@ class PathFormat(str, Enum):
     URI = "URI"
 
 
+HOST_FORMAT = PathFormat.WINDOWS if os.sep == "\\" else PathFormat.POSIX
+
+
 @dataclass(frozen=True, init=False)
 class PathMappingRule:
     """Replaces one leading path by another; a value that never changes."""

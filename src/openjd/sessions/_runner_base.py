@@ -123,7 +123,7 @@ class ScriptRunnerBase(ABC):
                 script_files = ScriptFiles(owner, files, directory, self._log)
                 for symbol, path in script_files.allocate().items():
                     symtab[symbol] = path
-                script_files.write(Scope(symtab))
+                script_files.write(Scope.of({name: symtab[name] for name in symtab.symbols}))
         except (ActionFailed, OSError) as failure:
             self._failure = str(failure)
             self._log.error(self._failure, LogContent.EXCEPTION_INFO)

@@ -140,7 +140,8 @@ class Session(SessionView):
             The identifier to exit it with.
 
         Raises:
-            RuntimeError: The Session is not READY, or the identifier is in use.
+            RuntimeError: The Session is not READY, the identifier is in use, or the environment defines wrap hooks and
+                an entered one does, too.
             ValueError: A variable's name or value is impossible.
         """
         entered = EnteredEnvironment(
@@ -205,7 +206,8 @@ class Session(SessionView):
 
         Raises:
             RuntimeError: The Session is not READY.
-            ValueError, TypeError: A parameter is given twice or is none, or a variable is impossible.
+            ValueError, TypeError: A parameter is given twice or is none, a variable is impossible, or an entered
+                environment wraps tasks and no step_name is given.
         """
         parameters = as_parameter_values(task_parameter_values)
         task = Task(step_script, parameters, step_name, resolved_symtab, has_banner=log_task_banner)

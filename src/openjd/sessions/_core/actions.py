@@ -1,12 +1,14 @@
-"""An action of a template and a scope become a resolved action (parts 6.1, 6.2 and 6.4 of the rules).
+"""An action of a template and a scope become a resolved action (parts 6.1, 6.2, 6.4 and 10.5 of the rules).
 
-Everything that can be wrong with the fields of an action is found here, before anything is started.
+Everything that can be wrong with the fields of an action is found here, before anything is started. A resolved action
+becomes the symbols of the wrap hook that is run in its place.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._errors import ActionFailed
@@ -20,9 +22,16 @@ if TYPE_CHECKING:
 LONGEST_TIMEOUT = 2**63 - 1
 LONGEST_NOTIFY_PERIOD = 600
 
-_DEFAULT_TIMEOUTS = {"onExit": 300}
+_DEFAULT_TIMEOUTS = {"onExit": 300, "onWrapEnvExit": 300}
 _DEFAULT_NOTIFY_PERIODS = {"onRun": 120}
 _DEFAULT_NOTIFY_PERIOD = 30
+
+_SURELY_SHORT = 16_384
+"""Characters of a command line that every system allows."""
+_ADDRESS_AND_END = 9
+"""Bytes that a system adds to each argument and variable."""
+_ADDED = 4096
+"""Bytes for what is added to a command line when it is started: the path of its program, and a variable of ours."""
 
 _WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]{1,19})")
 
@@ -33,6 +42,8 @@ class CancelMethod:
 
     notify_period: Optional[int]
     """Seconds between the notify signal and the end (NOTIFY_THEN_TERMINATE), or ``None`` (TERMINATE)."""
+    is_declared: bool = field(default=True, compare=False)
+    """Whether the action says so, rather than nothing (ACT-19)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class ResolvedAction:
     timeout: Optional[int]
     """Seconds, or ``None`` for no limit."""
     cancel_method: CancelMethod
+    declared_timeout: Optional[int] = field(default=None, compare=False)
+    """Seconds, or ``None`` if the action itself gives no limit."""
+    title: str = field(default="", compare=False)
+    """For the reason of a failure: ``Environment 'Maya', onEnter``."""
 
 
 def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> ResolvedAction:
@@ -57,29 +72,99 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
     Raises:
         ActionFailed: A field has no value, or an impossible one.
     """
-    where = f"{owner}, {name}"
+    title = f"{owner}, {name}"
+    argv = (_resolve_command(action, scope, title), *_resolve_arguments(action, scope, title))
+    declared_timeout = _resolve_timeout(action, scope, title)
     return ResolvedAction(
-        argv=(_resolve_command(action, scope, where), *_resolve_arguments(action, scope, where)),
-        timeout=_resolve_timeout(action, name, scope, where),
-        cancel_method=_resolve_cancel_method(action, name, scope, where),
+        argv=argv,
+        timeout=declared_timeout if declared_timeout is not None else _DEFAULT_TIMEOUTS.get(name),
+        cancel_method=_resolve_cancel_method(action, name, scope, title),
+        declared_timeout=declared_timeout,
+        title=title,
     )
 
 
+def check_command_line(
+    action: ResolvedAction, variables: Mapping[str, str], longest_argument: int, longest_command_line: int
+) -> None:
+    """Refuse what the system would refuse (WRAP-22).
+
+    Args:
+        action: The action; for one without a title, which is the host program's own, the system speaks for itself.
+        variables: The environment of its process.
+        longest_argument: Bytes that the system allows for each argument.
+        longest_command_line: Bytes that it allows for all arguments and variables.
+
+    Raises:
+        ActionFailed: An argument, or the whole, is too long.
+    """
+    if not action.title or sum(map(len, action.argv)) < _SURELY_SHORT:
+        return
+    for number, argument in enumerate(action.argv):
+        length = _bytes_of(argument)
+        if length > longest_argument:
+            raise ActionFailed(
+                f"{action.title}: argument {number} of the command line is {length} bytes long; "
+                f"this system allows {longest_argument}. Pass it in a file instead."
+            )
+    texts = [*action.argv, *map("=".join, variables.items())]
+    length = sum(map(_bytes_of, texts)) + _ADDRESS_AND_END * len(texts) + _ADDED
+    if length > longest_command_line:
+        raise ActionFailed(
+            f"{action.title}: the command line takes {length} bytes with its variables; "
+            f"this system allows {longest_command_line}. Pass fewer or shorter arguments, or a file instead."
+        )
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def wrapped_symbols(action: ResolvedAction, variables: Sequence[str]) -> dict[str, object]:
+    """What a wrap hook sees of the action that it replaces (WRAP-12).
+
+    Args:
+        action: The action as it would run.
+        variables: The variables that the Session has defined, as ``NAME=value``.
+    """
+    from openjd.sessions._core.scopes import Typed
+
+    command, *arguments = action.argv
+    method = action.cancel_method
+    mode = "TERMINATE" if method.notify_period is None else "NOTIFY_THEN_TERMINATE"
+    return {
+        "WrappedAction.Command": Typed(command, "string"),
+        "WrappedAction.Args": Typed(arguments, "list[string]"),
+        "WrappedAction.Environment": Typed(list(variables), "list[string]"),
+        "WrappedAction.Timeout": Typed(action.declared_timeout, "int"),
+        "WrappedAction.Cancelation.Mode": Typed(mode if method.is_declared else None, "string"),
+        "WrappedAction.Cancelation.NotifyPeriodInSeconds": Typed(method.notify_period, "int"),
+    }
+
+
 def _resolve_command(action: Action, scope: Scope, where: str) -> str:
-    command = scope.resolve_argument(action.command, f"{where}, command")
-    if not command:
-        raise ActionFailed(f"{where}, command must name a program, but {str(action.command)!r} resolved to nothing.")
-    return command
+    where = f"{where}, command"
+    command = scope.resolve_field(action.command, where)
+    if isinstance(command, str) and command:
+        return scope.without_nul(command, where)
+    what = "a list" if isinstance(command, list) else "nothing"
+    raise ActionFailed(f"{where} must name a program, but {str(action.command)!r} resolved to {what}.")
 
 
 def _resolve_arguments(action: Action, scope: Scope, where: str) -> list[str]:
-    arguments = enumerate(action.args or ())
-    return [scope.resolve_argument(argument, f"{where}, args[{index}]") for index, argument in arguments]
+    """The arguments: null gives none, a list one for each element (ACT-4 to ACT-6)."""
+    arguments: list[str] = []
+    for index, text in enumerate(action.args or ()):
+        field = f"{where}, args[{index}]"
+        value = scope.resolve_field(text, field)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        arguments += [scope.without_nul(argument, field) for argument in values]
+    return arguments
 
 
-def _resolve_timeout(action: Action, name: str, scope: Scope, where: str) -> Optional[int]:
+def _resolve_timeout(action: Action, scope: Scope, where: str) -> Optional[int]:
     if action.timeout is None:
-        return _DEFAULT_TIMEOUTS.get(name)
+        return None
     return _resolve_seconds(action.timeout, LONGEST_TIMEOUT, scope, f"{where}, timeout")
 
 
@@ -88,29 +173,34 @@ def _resolve_cancel_method(action: Action, name: str, scope: Scope, where: str) 
 
     cancelation = action.cancelation
     if cancelation is None or isinstance(cancelation, CancelationMethodTerminate):
-        return CancelMethod(notify_period=None)
+        return CancelMethod(notify_period=None, is_declared=cancelation is not None)
     where = f"{where}, cancelation"
     mode = _resolve_mode(cancelation, scope, where)
-    period = cancelation.notifyPeriodInSeconds
-    if period is None:
-        seconds = _DEFAULT_NOTIFY_PERIODS.get(name, _DEFAULT_NOTIFY_PERIOD)
-        return CancelMethod(seconds if mode == "NOTIFY_THEN_TERMINATE" else None)
-    seconds = _resolve_seconds(period, LONGEST_NOTIFY_PERIOD, scope, f"{where}, notifyPeriodInSeconds")
-    if mode == "TERMINATE":
+    if mode is None:
+        return CancelMethod(notify_period=None, is_declared=False)
+    seconds = None
+    if cancelation.notifyPeriodInSeconds is not None:
+        field = f"{where}, notifyPeriodInSeconds"
+        seconds = _resolve_seconds(cancelation.notifyPeriodInSeconds, LONGEST_NOTIFY_PERIOD, scope, field)
+    if mode == "TERMINATE" and seconds is not None:
         raise ActionFailed(
             f"{where}: notifyPeriodInSeconds is {seconds}, but mode {str(cancelation.mode)!r} resolved to TERMINATE, "
             "which has no notify period. Leave the period out, or make the mode NOTIFY_THEN_TERMINATE."
         )
+    if mode == "NOTIFY_THEN_TERMINATE" and seconds is None:
+        seconds = _DEFAULT_NOTIFY_PERIODS.get(name, _DEFAULT_NOTIFY_PERIOD)
     return CancelMethod(seconds)
 
 
-def _resolve_mode(cancelation: Union[NotifyThenTerminate, CancelationMethodDeferred], scope: Scope, where: str) -> str:
+def _resolve_mode(
+    cancelation: Union[NotifyThenTerminate, CancelationMethodDeferred], scope: Scope, where: str
+) -> Optional[str]:
     from openjd.model.v2023_09 import CancelationMethodDeferred
 
     if not isinstance(cancelation, CancelationMethodDeferred):
         return "NOTIFY_THEN_TERMINATE"
-    mode = scope.resolve(cancelation.mode, f"{where}, mode")
-    if mode not in ("TERMINATE", "NOTIFY_THEN_TERMINATE"):
+    mode = scope.resolve_optional(cancelation.mode, f"{where}, mode")
+    if mode not in ("TERMINATE", "NOTIFY_THEN_TERMINATE", None):
         raise ActionFailed(
             f"{where}, mode must be TERMINATE or NOTIFY_THEN_TERMINATE, "
             f"but {str(cancelation.mode)!r} resolved to {mode!r}."
@@ -118,13 +208,15 @@ def _resolve_mode(cancelation: Union[NotifyThenTerminate, CancelationMethodDefer
     return mode
 
 
-def _resolve_seconds(value: Union[int, FormatString], highest: int, scope: Scope, where: str) -> int:
+def _resolve_seconds(value: Union[int, FormatString], highest: int, scope: Scope, where: str) -> Optional[int]:
     expected = f"{where} must be a whole number of seconds from 1 to {highest}"
     if isinstance(value, int):
         if value > highest:
             raise ActionFailed(f"{expected}, but the template gives a larger one.")
         return value
-    text = scope.resolve(value, where)
+    text = scope.resolve_optional(value, where)
+    if text is None:
+        return None
     number = _WHOLE_NUMBER.fullmatch(text)
     seconds = int(number[1] + number[2]) if number else 0
     if not 1 <= seconds <= highest:

@@ -1,7 +1,8 @@
 """Entered environments and the variables they define.
 
-Rules: ENV-1 to ENV-3, ENV-8, ENV-9 (the stack), ENV-14 to ENV-16 (changes), ENV-18 and ENV-19 (composition). Nothing
-here is safe for threads: the stack belongs to the Session's lock, the changes to the action that collects them.
+Rules: ENV-1 to ENV-3, ENV-8, ENV-9 (the stack), ENV-14 to ENV-16 (changes), ENV-18 and ENV-19 (composition), WRAP-1 to
+WRAP-3 (who wraps), WRAP-16 and WRAP-17 (what has been defined). Nothing here is safe for threads: the stack belongs to
+the Session's lock, the changes to the action that collects them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Optional
 from openjd.sessions._errors import EnvironmentOrderError, WrapConflictError
 
 if TYPE_CHECKING:
-    from openjd.model.v2023_09 import Environment
+    from openjd.model.v2023_09 import Action, Environment
+
+HOOKS = {"onEnter": "onWrapEnvEnter", "onRun": "onWrapTaskRun", "onExit": "onWrapEnvExit"}
+"""The wrap hook that replaces each kind of action (WRAP-1)."""
 
 Variables = Mapping[str, Optional[str]]
 """Values of environment variables by name; ``None`` unsets."""
@@ -27,20 +31,28 @@ class VariableLayer:
 
 
 class VariableChanges:
-    """The changes that an action prints while it enters an environment.
+    """The changes that an action prints.
 
-    An unset wins over every set of the same name, in whichever order they were printed (ENV-15).
+    For the environment that it enters an unset wins over every set of the same name, in whichever order they were
+    printed (ENV-15).
     """
 
     def __init__(self) -> None:
         self._set: dict[str, str] = {}
         self._unset: set[str] = set()
+        self._last: dict[str, Optional[str]] = {}
 
     def set(self, name: str, value: str) -> None:
-        self._set[name] = value
+        self._set[name] = self._last[name] = value
 
     def unset(self, name: str) -> None:
         self._unset.add(name)
+        self._last[name] = None
+
+    @property
+    def last(self) -> Variables:
+        """The last change of each name."""
+        return self._last
 
     def applied_to(self, layer: VariableLayer) -> VariableLayer:
         """The layer as it is after these changes."""
@@ -66,6 +78,7 @@ class EnvironmentStack:
     def __init__(self) -> None:
         self._entered: list[EnteredEnvironment] = []
         self._push_count = 0
+        self._defined: dict[str, Optional[str]] = {}
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -77,10 +90,18 @@ class EnvironmentStack:
             raise EnvironmentOrderError(
                 identifier, "is already entered. Exit it first, or give this one another identifier."
             )
-        if has_wrap_hooks(environment):
-            for entered in self._entered:
-                if has_wrap_hooks(entered.environment):
-                    raise WrapConflictError(environment.name, entered.environment.name)
+        wrapping = self._wrapping
+        if wrapping is not None and has_wrap_hooks(environment):
+            raise WrapConflictError(environment.name, wrapping.environment.name)
+
+    def check_task(self, step_name: Optional[str]) -> None:
+        """Refuse a task whose step has no name while it would be wrapped (TASK-2)."""
+        wrapping = self._wrapping
+        if wrapping is not None and step_name is None:
+            raise ValueError(
+                f"run_task: environment {wrapping.environment.name!r} wraps tasks, so the name of the step is needed: "
+                "give step_name."
+            )
 
     def push(self, entered: EnteredEnvironment) -> None:
         self._push_count += 1
@@ -107,21 +128,70 @@ class EnvironmentStack:
         """Remove the innermost environment."""
         return self._entered.pop()
 
-    def apply_changes(self, identifier: str, changes: VariableChanges) -> None:
-        """What the entering action has printed counts for later actions; no effect if it is no longer entered."""
+    def wrapper_of(self, action: str, identifier: Optional[str] = None) -> Optional[tuple[EnteredEnvironment, Action]]:
+        """The environment that wraps an action, and its hook, if there is one (WRAP-1 to WRAP-3).
+
+        Args:
+            action: ``onEnter``, ``onRun`` or ``onExit``.
+            identifier: Whose action it is; an environment does not wrap its own.
+        """
+        wrapping = self._wrapping
+        if wrapping is None or wrapping.identifier == identifier:
+            return None
+        hook = hook_of(wrapping.environment, action)
+        return (wrapping, hook) if hook is not None else None
+
+    @property
+    def _wrapping(self) -> Optional[EnteredEnvironment]:
+        """The one entered environment with wrap hooks."""
+        return next((entered for entered in self._entered if has_wrap_hooks(entered.environment)), None)
+
+    def apply_changes(self, identifier: Optional[str], changes: VariableChanges) -> None:
+        """What an action has printed: it counts for later actions if it has entered an environment (ENV-12).
+
+        Args:
+            identifier: The environment that the action has entered, which may have been exited since.
+            changes: What it has printed.
+        """
+        if identifier is None:
+            self._define(changes.last)
         for entered in self._entered:
             if entered.identifier == identifier:
                 self.replace_layer(identifier, changes.applied_to(entered.layer))
 
     def replace_layer(self, identifier: str, layer: VariableLayer) -> None:
         """Give an environment other variables; nothing happens if it is no longer entered."""
+        self._define(layer.values)
         self._entered = [
             replace(entered, layer=layer) if entered.identifier == identifier else entered for entered in self._entered
+        ]
+
+    def forget_symtab(self, identifier: str) -> None:
+        """Exit an environment without the resolved symbol table that it was given when it was entered."""
+        self._entered = [
+            replace(entered, resolved_symtab=None) if entered.identifier == identifier else entered
+            for entered in self._entered
         ]
 
     def variables(self) -> list[Variables]:
         """The variables of every entered environment, outermost first."""
         return [entered.layer.values for entered in self._entered]
+
+    def defined_variables(self, innermost: Variables) -> list[str]:
+        """``NAME=value`` of everything that the Session's actions have defined (WRAP-16, WRAP-17).
+
+        What entered environments define or unset holds; for other names, the last change.
+
+        Args:
+            innermost: The variables of the environment that is just being entered or exited, if there is one.
+        """
+        merged = {**self._defined}
+        for layer in (*self.variables(), innermost):
+            merged.update(layer)
+        return [f"{name}={value}" for name, value in merged.items() if value is not None]
+
+    def _define(self, values: Variables) -> None:
+        self._defined.update(values)
 
 
 def compose_environment(*layers: Variables) -> dict[str, str]:
@@ -134,5 +204,10 @@ def compose_environment(*layers: Variables) -> dict[str, str]:
 
 def has_wrap_hooks(environment: Environment) -> bool:
     """Whether an environment wraps the actions of those within it, and tasks."""
-    actions = environment.script.actions if environment.script else None
-    return actions is not None and any((actions.onWrapEnvEnter, actions.onWrapTaskRun, actions.onWrapEnvExit))
+    return any(hook_of(environment, action) for action in HOOKS)
+
+
+def hook_of(environment: Environment, action: str) -> Optional[Action]:
+    """What an environment runs in place of such an action."""
+    script = environment.script
+    return getattr(script.actions, HOOKS[action]) if script else None

@@ -198,9 +198,9 @@ class OutputInterpreter:
         if isinstance(directive, SetLogLevel):
             yield LogLevel(directive.level)
         elif isinstance(directive, UnsetVariable):
-            yield self._change_variable("unset_env", directive.name, None)
+            yield from self._change_variable("unset_env", directive.name, None)
         elif isinstance(directive, SetVariable):
-            yield self._change_variable("env", directive.name, directive.value)
+            yield from self._change_variable("env", directive.name, directive.value)
         else:
             yield from self._change_secret(directive)
 
@@ -208,14 +208,15 @@ class OutputInterpreter:
         if 0 < len(directive.value) < _SHORTEST_GOOD_SECRET:
             yield self._notice("WARNING", _SHORT_SECRET.format(name=directive.name))
         if self._redacted_env_enabled:
-            yield self._change_variable("redacted_env", directive.name, directive.value)
+            yield from self._change_variable("redacted_env", directive.name, directive.value)
         else:
             yield self._notice("WARNING", _NOT_ENABLED)
 
-    def _change_variable(self, kind: str, name: str, value: Optional[str]) -> OutputItem:
-        if self._entering:
-            return VariableChange(name, value)
-        return self._notice("DEBUG", _IGNORED.format(kind=kind, name=name))
+    def _change_variable(self, kind: str, name: str, value: Optional[str]) -> Iterator[OutputItem]:
+        """Tell of a change; outside of an entering it changes no process (ENV-13), and is only known (WRAP-16)."""
+        yield VariableChange(name, value)
+        if not self._entering:
+            yield self._notice("DEBUG", _IGNORED.format(kind=kind, name=name))
 
     def _notice(self, level: str, message: str) -> Notice:
         return Notice(LOG_LEVELS[level], self._redactor.redact(message))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import ActionFailed
 
@@ -14,11 +14,36 @@ if TYPE_CHECKING:
 class FilesDirectory:
     """Files that the library writes for an action (rules FILE-3, FILE-5, WD-11, WD-13)."""
 
-    def __init__(self, directory: PrivateDirectory) -> None:
+    def __init__(self, directory: PrivateDirectory, outer: Optional[FilesDirectory] = None) -> None:
         self._directory = directory
+        self._outer = outer
+        self._inner: list[FilesDirectory] = []
         self.path = directory.path
         self.group = directory.group
         self._prefix = os.path.join(self.path, "")
+
+    def make_inner(self) -> FilesDirectory:
+        """A new directory in this one, which is closed with it.
+
+        Raises:
+            ActionFailed: None can be made.
+        """
+        from openjd.sessions._platform.directories import PrivateDirectory, random_name
+
+        try:
+            made = PrivateDirectory.make(self.path, self._directory.descriptor, random_name(), self.group)
+        except OSError as error:
+            raise ActionFailed(
+                f"a directory for its files cannot be made in {self.path!r}: {error.strerror}."
+            ) from error
+        self._inner.append(FilesDirectory(made, self))
+        return self._inner[-1]
+
+    def leave(self) -> None:
+        """Close an inner directory before the outer one is closed."""
+        if self._outer is not None:
+            self.close()
+            self._outer._inner.remove(self)
 
     def path_of(self, name: str) -> str:
         """The path of a file."""
@@ -57,7 +82,9 @@ class FilesDirectory:
         self._directory.remove(name)
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor, and those of the inner directories."""
+        for inner in self._inner:
+            inner.close()
         self._directory.close()
 
 

@@ -1,23 +1,34 @@
 """From "enter", "exit" or "run a task" to a resolved action.
 
-The order of work is LC-13: path mapping file, symbols, variables, paths of embedded files, their contents, command and
-limits. Whatever fails on the way raises ``ActionFailed`` with the whole reason. This module loads ``openjd.model``; it
-is imported with a Session's first action.
+The order of work is LC-13: path mapping file, symbols, variables, paths of embedded files, ``let``, contents of the
+files, command and limits. Whatever fails on the way raises ``ActionFailed`` with the whole reason. This module loads
+``openjd.model``; it is imported with a Session's first action.
+
+An action that a wrap hook replaces goes this way as if it were to run; what it has become is shown to the hook, which
+then goes the same way in its own scope (WRAP-9 to WRAP-13).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Optional
 
 from openjd.model import ParameterValue
 from openjd.model.v2023_09 import Action
 
-from openjd.sessions._core.actions import ResolvedAction, resolve_action
-from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer, has_wrap_hooks
-from openjd.sessions._core.scopes import Scope, parameter_symbols, session_symbols
+from openjd.sessions._core.actions import ResolvedAction, resolve_action, wrapped_symbols
+from openjd.sessions._core.environments import (
+    HOOKS,
+    EnteredEnvironment,
+    EnvironmentStack,
+    VariableLayer,
+    Variables,
+    has_wrap_hooks,
+)
+from openjd.sessions._core.parameters import Task
+from openjd.sessions._core.scopes import Scope, Symbols, Typed, parameter_symbols, session_symbols, table_symbols
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._path_mapping import PathMapper, PathMappingRule
@@ -25,9 +36,25 @@ from openjd.sessions._runtime.script_files import ScriptFiles, ScriptOwner
 from openjd.sessions._runtime.workspace import Workspace
 
 if TYPE_CHECKING:
-    from openjd.model.v2023_09 import Environment, StepScript
+    from openjd.model.v2023_09 import Environment
 
 _UNSCHEDULABLE_TIMEOUT = 4_611_686_019
+_MOST_TABLES = 16
+
+
+@dataclass(frozen=True)
+class _Script:
+    """What the actions of a script have in common."""
+
+    files: ScriptFiles
+    bindings: Sequence[str]
+    """Its ``let``."""
+    scope: Scope
+    """What it sees besides its files and its ``let``."""
+
+    @property
+    def title(self) -> str:
+        return self.files.owner.title
 
 
 class Preparation:
@@ -39,109 +66,152 @@ class Preparation:
         log: SessionLog,
         job_parameters: Mapping[str, ParameterValue],
         job_name: Optional[str],
+        stack: EnvironmentStack,
     ) -> None:
         self._workspace = workspace
         self._log = log
         self._job_parameters = job_parameters
         self._job_name = job_name
+        self._stack = stack
         self._use_rules(())
         self._environment_files: dict[str, ScriptFiles] = {}
         self._finished: list[ScriptFiles] = []
 
     def enter(
-        self,
-        identifier: str,
-        environment: Environment,
-        rules: Sequence[PathMappingRule],
-        step_name: Optional[str],
-        resolved_symtab: Optional[object],
+        self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]
     ) -> tuple[VariableLayer, Optional[ResolvedAction]]:
-        """The variables of an environment, and its ``onEnter`` if it has one."""
-        self._discard_finished()
-        if has_wrap_hooks(environment):
-            raise ActionFailed(
-                f"Environment {environment.name!r} defines wrap hooks, which need the extension WRAP_ACTIONS; this "
-                "version does not run it."
-            )
-        files = self._environment_files[identifier] = self._files_of(environment)
-        scope = self._make_scope(rules, step_name, resolved_symtab)
-        layer = self._resolve_variables(environment, scope, files.owner)
-        action = environment.script.actions.onEnter if environment.script else None
-        return layer, self._resolve(action, "onEnter", files, scope) if action else None
+        """The variables of an environment, and what is run to enter it, if anything."""
+        self._begin(rules)
+        environment = entered.environment
+        files = self._environment_files[entered.identifier] = self._files_of(environment)
+        try:
+            self._job_scope(entered.resolved_symtab)
+        except ActionFailed:
+            self._stack.forget_symtab(entered.identifier)  # the exit does without it (SYM-14)
+            raise
+        script = self._script_of(entered, files)
+        layer = self._resolve_variables(environment, script)
+        return layer, self._prepare_environment_action("onEnter", entered, script, layer.values)
 
     def exit(self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]) -> Optional[ResolvedAction]:
-        """The ``onExit`` of an environment if it has one; the paths of its files are forgotten (FILE-8)."""
-        self._discard_finished()
-        environment = entered.environment
-        files = self._environment_files.pop(entered.identifier, None) or self._files_of(environment)
+        """What is run to exit an environment, if anything; the paths of its files are forgotten (FILE-8)."""
+        self._begin(rules)
+        files = self._environment_files.pop(entered.identifier, None) or self._files_of(entered.environment)
         self._finished.append(files)
-        scope = self._make_scope(rules, entered.step_name, entered.resolved_symtab)
-        action = environment.script.actions.onExit if environment.script else None
-        return self._resolve(action, "onExit", files, scope) if action else None
+        return self._prepare_environment_action(
+            "onExit", entered, self._script_of(entered, files), entered.layer.values
+        )
 
-    def task(
-        self,
-        script: StepScript,
-        parameters: Mapping[str, ParameterValue],
-        rules: Sequence[PathMappingRule],
-        step_name: Optional[str],
-        resolved_symtab: Optional[object],
-    ) -> ResolvedAction:
-        """The ``onRun`` of a step with the parameters of one task."""
-        self._discard_finished()
-        owner = ScriptOwner(f"Step {step_name!r}" if step_name else "Task", "Task", "Task.File")
-        files = ScriptFiles(owner, script.embeddedFiles, self._workspace.files, self._log)
+    def task(self, task: Task, rules: Sequence[PathMappingRule], *, is_wrapped: bool) -> ResolvedAction:
+        """What is run for a task.
+
+        Args:
+            task: The task.
+            rules: The path mapping rules.
+            is_wrapped: Whether a wrap hook of an entered environment is run in its place.
+        """
+        self._begin(rules)
+        owner = ScriptOwner(f"Step {task.step_name!r}" if task.step_name else "Task", "Task", "Task.File")
+        files = ScriptFiles(owner, task.script.embeddedFiles, self._workspace.files, self._log)
         self._finished.append(files)
-        self._log_parameters(parameters)
-        scope = self._make_scope(rules, step_name, resolved_symtab)
-        scope = scope.extended(parameter_symbols("Task.", parameters, self._mapper))
-        return self._resolve(script.actions.onRun, "onRun", files, scope)
-
-    def _resolve(self, action: Action, name: str, files: ScriptFiles, scope: Scope) -> ResolvedAction:
+        self._log_parameters(task.parameters)
+        scope = self._make_scope(task.step_name, task.resolved_symtab)
+        scope = scope.extended(parameter_symbols("Task.", task.parameters, self._mapper))
+        script = _Script(files, task.script.let or (), scope)
         self._log.subsection("Phase: Setup")
-        scope = scope.extended(files.allocate())
-        files.write(scope)
-        resolved = resolve_action(action, name, scope, files.owner.title)
-        if resolved.timeout is not None and resolved.timeout >= _UNSCHEDULABLE_TIMEOUT:
-            self._log.warning(
-                f"{files.owner.title}, {name}, timeout of {resolved.timeout} seconds is longer than can be measured; "
-                "the action runs without a time limit.",
-                LogContent.PROCESS_CONTROL,
-            )
-            return replace(resolved, timeout=None)
-        return resolved
+        resolved = self._resolve(task.script.actions.onRun, "onRun", script)
+        wrapper = self._stack.wrapper_of("onRun") if is_wrapped else None
+        if wrapper is not None:
+            symbols = wrapped_symbols(resolved, self._stack.defined_variables({}))
+            resolved = self._resolve_hook("onRun", wrapper, {**symbols, "WrappedStep.Name": task.step_name}, resolved)
+        return self._schedulable(resolved)
 
-    def _make_scope(
-        self, rules: Sequence[PathMappingRule], step_name: Optional[str], resolved_symtab: Optional[object]
-    ) -> Scope:
-        """What every action sees: the Session, its job, its path mapping and the name of the step (SYM-5)."""
-        if resolved_symtab is not None:
-            raise ActionFailed(
-                "A resolved symbol table (resolved_symtab) needs the EXPR extension, which this version does not run. "
-                "Leave it out for templates without EXPR."
-            )
+    def _prepare_environment_action(
+        self, name: str, entered: EnteredEnvironment, script: _Script, variables: Variables
+    ) -> Optional[ResolvedAction]:
+        environment = entered.environment
+        action = getattr(environment.script.actions, name) if environment.script else None
+        if action is None:
+            return None
+        self._log.subsection("Phase: Setup")
+        resolved = self._resolve(action, name, script)
+        wrapper = self._stack.wrapper_of(name, entered.identifier)
+        if wrapper is not None:
+            symbols = wrapped_symbols(resolved, self._stack.defined_variables(variables))
+            resolved = self._resolve_hook(name, wrapper, {**symbols, "WrappedEnv.Name": environment.name}, resolved)
+        return self._schedulable(resolved)
+
+    def _resolve_hook(
+        self, name: str, wrapper: tuple[EnteredEnvironment, Action], symbols: Symbols, wrapped: ResolvedAction
+    ) -> ResolvedAction:
+        """The hook that is run in place of an action, in the scope of its own environment (WRAP-10)."""
+        entered, hook = wrapper
+        script = self._script_of(entered, self._environment_files[entered.identifier])
+        resolved = self._resolve(hook, HOOKS[name], script, symbols)
+        return replace(resolved, title=f"{resolved.title} (in place of {wrapped.title})")
+
+    def _resolve(self, action: Action, name: str, script: _Script, symbols: Optional[Symbols] = None) -> ResolvedAction:
+        """Write the files of a script, then resolve an action of it, which alone sees the symbols (WRAP-11)."""
+        paths = script.files.allocate()
+        scope = script.scope.extended({symbol: Typed(path, "path") for symbol, path in paths.items()})
+        scope = scope.with_bindings(script.bindings, script.title)
+        script.files.write(scope)
+        return resolve_action(action, name, scope.extended(symbols or {}), script.title)
+
+    def _schedulable(self, resolved: ResolvedAction) -> ResolvedAction:
+        """Without a time limit that is too long to be measured (ACT-13)."""
+        if resolved.timeout is None or resolved.timeout < _UNSCHEDULABLE_TIMEOUT:
+            return resolved
+        self._log.warning(
+            f"{resolved.title}, timeout of {resolved.timeout} seconds is longer than can be measured; "
+            "the action runs without a time limit.",
+            LogContent.PROCESS_CONTROL,
+        )
+        return replace(resolved, timeout=None)
+
+    def _begin(self, rules: Sequence[PathMappingRule]) -> None:
+        self._discard_finished()
         if tuple(rules) != self._rules:
             self._use_rules(tuple(rules))
+
+    def _script_of(self, entered: EnteredEnvironment, files: ScriptFiles) -> _Script:
+        script = entered.environment.script
+        scope = self._make_scope(entered.step_name, entered.resolved_symtab)
+        return _Script(files, (script.let or ()) if script else (), scope)
+
+    def _make_scope(self, step_name: Optional[str], resolved_symtab: Optional[object]) -> Scope:
+        """What every action sees: the Session, its job, its path mapping and the name of the step (SYM-5)."""
         rules_file = self._workspace.write_rules(self._rules_document)
         symbols = session_symbols(self._workspace.path, rules_file, self._mapper)
         if step_name is not None:
             symbols["Step.Name"] = step_name
-        return self._job_scope.extended(symbols)
+        return self._job_scope(resolved_symtab).extended(symbols)
+
+    def _job_scope(self, resolved_symtab: Optional[object]) -> Scope:
+        """The job's parameters and name above a resolved symbol table; kept, for other actions have the same."""
+        known, scope = self._job_scopes.get(id(resolved_symtab), (None, None))
+        if scope is None or known is not resolved_symtab:
+            symbols: dict[str, object] = {} if self._job_name is None else {"Job.Name": self._job_name}
+            if resolved_symtab is not None:
+                symbols.update(table_symbols(resolved_symtab))
+            scope = Scope.of(symbols, self._mapper.rules).extended(self._job_symbols)
+            if len(self._job_scopes) >= _MOST_TABLES:
+                self._job_scopes.clear()
+            self._job_scopes[id(resolved_symtab)] = resolved_symtab, scope
+        return scope
 
     def _use_rules(self, rules: tuple[PathMappingRule, ...]) -> None:
         """Map the job's parameters, once for all actions until the rules change."""
         self._mapper = PathMapper(rules)
         self._rules_document = _rules_document(self._mapper)
-        symbols = parameter_symbols("", self._job_parameters, self._mapper)
-        if self._job_name is not None:
-            symbols["Job.Name"] = self._job_name
-        self._job_scope = Scope.of(symbols)
+        self._job_symbols = parameter_symbols("", self._job_parameters, self._mapper)
+        self._job_scopes: dict[int, tuple[object, Scope]] = {}
         self._rules = rules
 
-    def _resolve_variables(self, environment: Environment, scope: Scope, owner: ScriptOwner) -> VariableLayer:
+    def _resolve_variables(self, environment: Environment, script: _Script) -> VariableLayer:
         values: dict[str, Optional[str]] = {}
         for name, text in (environment.variables or {}).items():
-            values[name] = value = scope.resolve_argument(text, f"{owner.title}, variable {name!r}")
+            values[name] = value = script.scope.resolve_argument(text, f"{script.title}, variable {name!r}")
             self._log.info(f"Setting: {name}={value}", LogContent.PARAMETER_INFO)
         return VariableLayer(values)
 
@@ -154,7 +224,7 @@ class Preparation:
     def _files_of(self, environment: Environment) -> ScriptFiles:
         owner = ScriptOwner(f"Environment {environment.name!r}", "Environment", "Env.File")
         files = environment.script.embeddedFiles if environment.script else None
-        return ScriptFiles(owner, files, self._workspace.files, self._log)
+        return ScriptFiles(owner, files, self._workspace.files, self._log, is_apart=has_wrap_hooks(environment))
 
     def _discard_finished(self) -> None:
         """Remove what earlier actions alone could use, so that files do not pile up."""

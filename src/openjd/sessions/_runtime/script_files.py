@@ -39,14 +39,27 @@ class ScriptFiles:
         files: Optional[Sequence[EmbeddedFileText]],
         directory: FilesDirectory,
         log: SessionLog,
+        *,
+        is_apart: bool = False,
     ) -> None:
+        """Files of a script.
+
+        Args:
+            owner: Whose script it is.
+            files: The files.
+            directory: Where they are written.
+            log: Where that is told.
+            is_apart: Whether they have a directory of their own in that one, so that they exist at the same time as
+                other files of the same names (FILE-7).
+        """
         self.owner = owner
         self._files = files or ()
         self._directory = directory
+        self._needs_own_directory = is_apart
         self._log = log
         self._names: dict[str, str] = {}
 
-    def allocate(self) -> dict[str, object]:
+    def allocate(self) -> dict[str, str]:
         """The symbols of the files, with their paths as values.
 
         Raises:
@@ -55,8 +68,10 @@ class ScriptFiles:
         if not self._files:
             return {}
         self._check_filenames()
+        if self._needs_own_directory:
+            self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
-        symbols: dict[str, object] = {
+        symbols = {
             f"{self.owner.file_symbol}.{file.name}": self._directory.path_of(self._name_of(file))
             for file in self._files
         }
@@ -88,6 +103,7 @@ class ScriptFiles:
         for file in self._files:
             if file.filename is None and file.name in self._names:
                 self._directory.remove(self._names[file.name])
+        self._directory.leave()
 
     def _where(self, file: EmbeddedFileText) -> str:
         return f"{self.owner.title}, embedded file {file.name!r}"
@@ -108,6 +124,13 @@ class ScriptFiles:
                     f"{self._where(file)}: filename {file.filename!r} is the same file as filename "
                     f"{other.filename!r} of embedded file {other.name!r}. Give each file a name of its own."
                 )
+
+    def _move_to_own_directory(self) -> None:
+        try:
+            self._directory = self._directory.make_inner()
+        except ActionFailed as error:
+            raise ActionFailed(f"{self.owner.title}: {error}") from error
+        self._needs_own_directory = False
 
     def _name_of(self, file: EmbeddedFileText) -> str:
         if file.name not in self._names:

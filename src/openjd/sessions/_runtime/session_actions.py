@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
-from openjd.sessions._core.actions import ResolvedAction
+from openjd.sessions._core.actions import ResolvedAction, check_command_line
 from openjd.sessions._core.environments import EnvironmentStack
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
 from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent
+from openjd.sessions._platform.limits import longest_argument, longest_command_line
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt, text_of
 from openjd.sessions._runtime.loop import default_loop
@@ -51,6 +52,8 @@ class Plan:
     """Identifier of the environment that it enters."""
     released_scope: Optional[str] = None
     """Scope of the environment that it exits."""
+    is_of_job: bool = True
+    """Whether it belongs to the job, rather than to the host program: what it prints of variables is kept."""
 
 
 class SessionActions:
@@ -76,6 +79,7 @@ class SessionActions:
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
         self._is_cleaned_up = False
+        self._is_of_job = True
         default_loop().know(self)
 
     @property
@@ -122,6 +126,7 @@ class SessionActions:
             self._around = Surroundings(loop, outbox, self._log, self._audience)
         action = RunningAction(self._around, plan.entering, plan.released_scope)
         self._resources.begin(action)
+        self._is_of_job = plan.is_of_job
         self.status = action.initial_status
         return action
 
@@ -135,6 +140,7 @@ class SessionActions:
                 return
             directory, scope = self._resources.workspace.path, self.stack.innermost_scope
             command = Command(resolved.argv, directory, plan.variables(), scope)
+            check_command_line(resolved, command.environment, longest_argument(), longest_command_line())
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
             reason = self._resources.redactor.redact(str(failure))
@@ -186,7 +192,7 @@ class SessionActions:
     def action_ended(self, action: RunningAction, status: ActionStatus) -> None:
         with self.lock:
             self.status = status  # before the state, for those who poll that without the lock
-            if action.entering is not None:
+            if self._is_of_job:
                 self.stack.apply_changes(action.entering, action.changes)
             self.lifecycle.action_ended(status.state)
         action.is_over = True

@@ -95,20 +95,20 @@ class Starters:
         return actions.start(name, Call.EXIT, accept)
 
     def run_task(self, task: Task, rules: Rules, variables: ProcessVariables, *, sees_environments: bool) -> News:
-        """Run a task, with or without the variables of the entered environments."""
+        """Run a task, with or without the variables and the wrap hooks of the entered environments."""
         name = "run_task()" if sees_environments else "_run_task_without_session_env()"
-        return self._actions.start(
-            name,
-            Call.START,
-            lambda: Plan(
+
+        def accept() -> Plan:
+            if sees_environments:
+                self._actions.stack.check_task(task.step_name)
+            return Plan(
                 banner="Running Task" if task.has_banner else None,
                 commit=lambda: self._actions.lifecycle.start(name),
-                prepare=lambda: self._prepared().task(
-                    task.script, task.parameters, rules, task.step_name, task.resolved_symtab
-                ),
+                prepare=lambda: self._prepared().task(task, rules, is_wrapped=sees_environments),
                 variables=lambda: variables.with_layers(self._layers(sees_environments)),
-            ),
-        )
+            )
+
+        return self._actions.start(name, Call.START, accept)
 
     def run_subprocess(
         self,
@@ -128,6 +128,7 @@ class Starters:
                 commit=lambda: self._actions.lifecycle.start(name),
                 prepare=lambda: self._prepare_subprocess(resolved),
                 variables=lambda: variables.with_layers(self._layers(sees_environments)),
+                is_of_job=False,
             ),
         )
 
@@ -158,9 +159,7 @@ class Starters:
         return self._actions.stack.variables() if sees_environments else []
 
     def _prepare_entering(self, entered: EnteredEnvironment, rules: Rules) -> Optional[ResolvedAction]:
-        layer, resolved = self._prepared().enter(
-            entered.identifier, entered.environment, rules, entered.step_name, entered.resolved_symtab
-        )
+        layer, resolved = self._prepared().enter(entered, rules)
         with self._actions.lock:
             self._actions.stack.replace_layer(entered.identifier, layer)
         return resolved
@@ -175,6 +174,10 @@ class Starters:
             from openjd.sessions._runtime.preparation import Preparation
 
             self._preparation = Preparation(
-                self._resources.workspace, self._resources.log, self._job_parameters, self._job_name
+                self._resources.workspace,
+                self._resources.log,
+                self._job_parameters,
+                self._job_name,
+                self._actions.stack,
             )
         return self._preparation
