@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import pickle
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openjd.expr import SerializedSymbolTable
 
 from openjd.sessions.cli.arguments import RunOptions, parse_arguments
 from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.inputs import read_plan
+from openjd.sessions.cli.templates import SUPPORTED_EXTENSIONS
 from openjd.sessions.jobs.plan import SessionPlan
-from support.jobs import exactly, step, template
+from support.jobs import chunks, exactly, step, template
 
 FRAMES = step("Render", ranges={"Frame": ("INT", "1-3")}, after=["Prepare"])
 PREPARE = step("Prepare", ranges={"Part": ("STRING", ["a", "b"])})
@@ -81,11 +85,16 @@ def test_parameters_from_everywhere_and_the_last_value_counts() -> None:
             ["-p", "P=6"],
             "../templates/job.yaml: the job can't be made: Value (6) for parameter P must be at most 5.",
         ),
-        (with_parameter(), ["-p", '{"P": null}'], "--job-param: P: expected a name with a text or a number, not null."),
+        (
+            with_parameter(),
+            ["-p", '{"P": null}'],
+            "--job-param: P: expected a name with a text, a number, true, false or a list, not null.",
+        ),
         (
             with_parameter(),
             ["-p", '{"P": ["a"]}'],
-            '--job-param: P: expected a name with a text or a number, not ["a"].',
+            "../templates/job.yaml: the job can't be made: "
+            'Parameter P of type STRING: expected a text or a number, not ["a"].',
         ),
         (with_parameter(), ["-p", "file://no.json"], "no.json: No such file or directory."),
         (
@@ -175,6 +184,29 @@ def test_parameters_of_environment_templates() -> None:
     assert made.extensions == {"REDACTED_ENV_VARS", "FEATURE_BUNDLE_1"}
 
 
+def test_parameters_and_symbols_of_a_template_with_expressions() -> None:
+    """SYM-12, MODEL-18, MODEL-22: steps carry what their ``let`` gave, and every plan can be pickled."""
+    definitions = [{"name": "L", "type": "LIST[PATH]", "default": ["a"]}, {"name": "B", "type": "BOOL"}]
+    document = template(
+        {**step("first"), "let": ["doubled = 2 * 21"]},
+        step("second"),
+        parameterDefinitions=definitions,
+        extensions=["EXPR"],
+    )
+    made = plan(document, "-p", "B=yes")
+    assert values(made) == {"L": [str(Path("../templates").resolve() / "a")], "B": True}
+    names = [symbol_names(symbols) for symbols in (made.symbols, *(each.symbols for each in made.steps))]
+    of_job = {"Job.Name", "Param.B", "RawParam.B", "RawParam.L"}
+    assert names == [of_job, {*of_job, "Step.Name", "doubled"}, {*of_job, "Step.Name"}]
+    copy = pickle.loads(pickle.dumps(made))
+    assert [symbol_names(each.symbols) for each in copy.steps] == names[1:]
+
+
+def symbol_names(symbols: SerializedSymbolTable | None) -> set[str]:
+    assert symbols is not None
+    return {symbol["name"] for symbol in json.loads(symbols.to_json_str())}
+
+
 # Templates and extensions
 
 
@@ -184,8 +216,8 @@ def test_parameters_of_environment_templates() -> None:
         ("- 1", "expected a template, which is an object with a 'specificationVersion'."),
         ("{}", "Template is missing Open Job Description schema version key: specificationVersion"),
         (
-            template(step("a"), extensions=["EXPR"]),
-            "extensions: EXPR can't be used; accepted here: REDACTED_ENV_VARS, FEATURE_BUNDLE_1.",
+            template(step("a"), extensions=["EXPR", "FOO"]),
+            f"extensions: FOO can't be used; accepted here: {', '.join(SUPPORTED_EXTENSIONS)}.",
         ),
         (
             template({**step("a"), "foo": 1}),
@@ -209,8 +241,8 @@ def test_accepted_extensions() -> None:
     reason = "../templates/job.yaml: extensions: FEATURE_BUNDLE_1 can't be used; accepted here: "
     refused(document, "--extensions", "REDACTED_ENV_VARS", reason=f"{reason}REDACTED_ENV_VARS.")
     refused(document, "--extensions", "", reason=f"{reason}none.")
-    reason = "--extensions: this version does not run EXPR, FOO, only REDACTED_ENV_VARS, FEATURE_BUNDLE_1."
-    refused(document, "--extensions", "EXPR,FOO", reason=reason)
+    reason = f"--extensions: this version does not run FOO, BAR, only {', '.join(SUPPORTED_EXTENSIONS)}."
+    refused(document, "--extensions", "EXPR,FOO,BAR", reason=reason)
 
 
 def test_environment_templates_that_are_wrong() -> None:
@@ -271,7 +303,7 @@ def tasks(made: SessionPlan) -> list[str]:
     return [
         f"{each.step.name} {' '.join(str(parameter.value) for parameter in task.values())}"
         for each in made.steps
-        for task in each.tasks()
+        for task in each.tasks(time.monotonic)
     ]
 
 
@@ -297,6 +329,21 @@ ALL = ["Prepare a", "Prepare b", "Render 1", "Render 2", "Render 3"]
 )
 def test_steps_and_tasks_that_are_asked_for(arguments: str, expected: list[str]) -> None:
     assert tasks(plan(template(FRAMES, PREPARE), *arguments.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "expected"),
+    [
+        (0, "", ["Render 1-3", "Render 4-6", "Render 7-8"]),
+        (60, "--maximum-tasks 2", ["Render 1-3", "Render 4-6"]),
+        (60, "-tp Frame=2-7", ["Render 2-7"]),
+        (60, '--tasks [{"Frame":"8-8"},{"Frame":"1-2"}]', ["Render 8-8", "Render 1-2"]),
+    ],
+)
+def test_chunks_that_are_asked_for(target: int, arguments: str, expected: list[str]) -> None:
+    """CHK-1; chosen chunks are run as they are, the first ones of a step in the default size."""
+    made = step("Render", ranges={"Frame": ("CHUNK[INT]", "1-8", chunks(3, target=target))})
+    assert tasks(plan(template(made, extensions=["TASK_CHUNKING"]), *arguments.split())) == expected
 
 
 def test_tasks_from_a_file_of_the_only_step() -> None:
