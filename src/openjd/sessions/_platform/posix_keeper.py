@@ -41,12 +41,10 @@ from openjd.sessions._platform.posix_children import (
     spawn,
     why_not_started,
 )
-from openjd.sessions._platform.posix_files import write_cancel_info
+from openjd.sessions._platform.posix_files import CancelInfoWriter
 from openjd.sessions._platform.posix_resident import KILL_LIMIT, SWEEP_INTERVAL, Resident
 from openjd.sessions._platform.posix_wire import Channel
 
-FILE_LIMIT = 1.0
-"""Seconds in which ``cancel_info.json`` has to be written (rule ACT-26)."""
 SURVIVOR_GRACE = 5.0
 """Seconds between notifying what earlier actions left behind and terminating it."""
 MOST_NAMED = 20
@@ -66,9 +64,7 @@ class Action:
         self.is_terminated = False
         self.is_refused = False
         self.notified_groups: set[int] = set()
-        self.writer: Optional[int] = None
-        """The process that writes cancel_info.json."""
-        self.writer_deadline = 0.0
+        self.writer: Optional[CancelInfoWriter] = None
         self.next_look = 0.0
         """When to look for members of its tree that nobody tells of."""
         self.next_notice: Optional[tuple[bytes, bytes]] = None
@@ -161,19 +157,14 @@ class Keeper(Resident):
     # -- notifying
 
     def _write_cancel_info(self, action: Action, directory: bytes, text: bytes) -> None:
-        """Begin to notify: the file is written by a child, so that a dead file system stops neither kill nor clock."""
+        """Begin to notify."""
         if action.writer is not None:
             action.next_notice = (directory, text)
             return
         try:
-            action.writer = os.fork()
-        except OSError as error:
-            self._notify(action, error.errno or errno.EAGAIN)
-            return
-        if action.writer == 0:
-            os._exit(write_cancel_info(directory, text))
-        self._owners[action.writer] = b""
-        action.writer_deadline = time.monotonic() + FILE_LIMIT
+            action.writer = CancelInfoWriter(directory, text, self.waker)
+        except RuntimeError:  # no thread could be started
+            self._notify(action, errno.EAGAIN)
 
     def _notify(self, action: Action, failure: int) -> None:
         """The writer is done: notify, if the file is in its place."""
@@ -203,9 +194,8 @@ class Keeper(Resident):
             self._note_end(child)
         action = self._action
         if action is not None and not action.has_ended:
-            if action.writer is not None and time.monotonic() >= action.writer_deadline:
-                send_signal(action.writer, signal.SIGKILL)
-                self._notify(action, errno.ETIMEDOUT)
+            if action.writer is not None and action.writer.failure is not None:
+                self._notify(action, action.writer.failure)
             self._see_to(action)
         for scope, release in list(self._releases.items()):
             self._end_released(scope, release)
@@ -223,9 +213,7 @@ class Keeper(Resident):
         action = self._action
         if action is None:
             return
-        if ended.pid == action.writer:
-            self._notify(action, ended.code if ended.code >= 0 else errno.EIO)
-        elif ended.pid == action.pid and not action.has_exited:
+        if ended.pid == action.pid and not action.has_exited:
             action.has_exited = True
             wall = time.monotonic() - action.began
             usage = (wall, ended.user_seconds, ended.system_seconds, ended.peak_memory_bytes)
@@ -235,7 +223,7 @@ class Keeper(Resident):
 
     def _see_to(self, action: Action) -> None:
         """Notify or terminate what is there of the tree; say when nothing of it is left."""
-        if action.writer is not None:
+        if action.writer is not None and not action.is_terminated:
             return
         if action.is_terminated:
             for group in self._groups(action):
@@ -298,8 +286,9 @@ class Keeper(Resident):
     def patience(self) -> Optional[float]:
         moments = [release.next_look for release in self._releases.values()]
         action = self._action
-        if action is not None and action.writer is not None:
-            moments.append(action.writer_deadline)
-        elif action is not None and not action.has_ended and self._has_to_look(action):
-            moments.append(action.next_look)
+        if action is not None and not action.has_ended:
+            if action.writer is not None:
+                moments.append(action.writer.deadline if action.writer.failure is None else 0.0)
+            if self._has_to_look(action):
+                moments.append(action.next_look)
         return max(0.0, min(moments) - time.monotonic()) if moments else None

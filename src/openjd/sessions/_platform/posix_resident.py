@@ -24,11 +24,11 @@ class Resident:
     def __init__(self, channel: Channel, host: Optional[int]) -> None:
         self.channel = channel
         self.is_subreaper = become_subreaper()
-        self._wake, self._waker = os.pipe()
-        for end in (self._wake, self._waker):
+        self._wake, self.waker = os.pipe()  # to end a wait: by signals, and by threads
+        for end in (self._wake, self.waker):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
@@ -125,5 +125,5 @@ class Resident:
         """In a forked child: let go of everything that is the parent's."""
         signal.set_wakeup_fd(-1)
         os.close(self._wake)
-        os.close(self._waker)
+        os.close(self.waker)
         self.channel.close()
