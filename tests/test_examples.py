@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TEMPLATE = EXAMPLES / "image-sequence" / "template.yaml"
+LIMITS = EXAMPLES / "resource-limits" / "limits.yaml"
 
 
 def run(folder: Path, *command: str) -> list[str]:
@@ -42,13 +48,58 @@ def check_frames(folder: Path) -> None:
 def test_every_example_is_run_here() -> None:
     embedding = {path.stem for path in (EXAMPLES / "embedding").glob("*.py")}
     assert embedding == {"minimal", "progress", "asyncio_worker"}
-    assert [path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.yaml")] == [TEMPLATE.relative_to(EXAMPLES)]
+    assert set(EXAMPLES.rglob("*.yaml")) == {TEMPLATE, LIMITS}
 
 
 def test_image_sequence(tmp_path: Path) -> None:
     printed = run(tmp_path, "-m", "openjd.sessions", "run", str(TEMPLATE), "-p", "OutputDir=frames")
     check_frames(tmp_path / "frames")
     assert any(line.endswith("openjd_progress: 100") for line in printed)
+
+
+def test_resource_limits(tmp_path: Path) -> None:
+    """Around a job that knows nothing of them, every action of which then says that it is limited."""
+    printed = run(
+        tmp_path,
+        *("-m", "openjd.sessions", "run", str(TEMPLATE), "--env", str(LIMITS)),
+        *("-p", "OutputDir=frames", "-p", "MemoryMB=1500", "-p", "CpuSeconds=77"),
+    )
+    check_frames(tmp_path / "frames")
+    assert any("under-limits.sh python3" in line for line in printed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="neither prlimit nor ulimit -v")
+@pytest.mark.parametrize("search", [os.environ["PATH"], "without prlimit"])
+def test_resource_limits_are_in_force(tmp_path: Path, search: str) -> None:
+    """With prlimit, and with the shell's own limits; a task that needs more fails, with its own exit code."""
+    if search == "without prlimit":
+        search = str(tmp_path)
+        (tmp_path / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    show = (
+        "import resource as r; print('LIMITS', r.getrlimit(r.RLIMIT_AS), r.getrlimit(r.RLIMIT_CPU)); bytearray(10**9)"
+    )
+    job = {
+        "specificationVersion": "jobtemplate-2023-09",
+        "name": "Greedy",
+        "steps": [
+            {"name": "S", "script": {"actions": {"onRun": {"command": sys.executable, "args": ["-S", "-c", show]}}}}
+        ],
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job), "utf-8")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "openjd.sessions", "run", str(tmp_path / "job.json"), "--env", str(LIMITS)),
+            *("-p", "MemoryMB=500", "-p", "CpuSeconds=77"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PATH": search},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"LIMITS ({500 * 2**20}, {500 * 2**20}) (77, 77)" in done.stdout
+    assert "MemoryError" in done.stdout
+    assert "exit code 1" in done.stderr + done.stdout
 
 
 def test_embedding_minimal(tmp_path: Path) -> None:
