@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from openjd.sessions.cli.arguments import RunOptions, parse_arguments
 from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.inputs import read_plan
 from openjd.sessions.jobs.plan import SessionPlan
-from support.jobs import exactly, step, template
+from support.jobs import chunks, exactly, step, template
 
 FRAMES = step("Render", ranges={"Frame": ("INT", "1-3")}, after=["Prepare"])
 PREPARE = step("Prepare", ranges={"Part": ("STRING", ["a", "b"])})
@@ -185,7 +186,7 @@ def test_parameters_of_environment_templates() -> None:
         ("{}", "Template is missing Open Job Description schema version key: specificationVersion"),
         (
             template(step("a"), extensions=["EXPR"]),
-            "extensions: EXPR can't be used; accepted here: REDACTED_ENV_VARS, FEATURE_BUNDLE_1.",
+            "extensions: EXPR can't be used; accepted here: REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING.",
         ),
         (
             template({**step("a"), "foo": 1}),
@@ -209,7 +210,9 @@ def test_accepted_extensions() -> None:
     reason = "../templates/job.yaml: extensions: FEATURE_BUNDLE_1 can't be used; accepted here: "
     refused(document, "--extensions", "REDACTED_ENV_VARS", reason=f"{reason}REDACTED_ENV_VARS.")
     refused(document, "--extensions", "", reason=f"{reason}none.")
-    reason = "--extensions: this version does not run EXPR, FOO, only REDACTED_ENV_VARS, FEATURE_BUNDLE_1."
+    reason = (
+        "--extensions: this version does not run EXPR, FOO, only REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING."
+    )
     refused(document, "--extensions", "EXPR,FOO", reason=reason)
 
 
@@ -271,7 +274,7 @@ def tasks(made: SessionPlan) -> list[str]:
     return [
         f"{each.step.name} {' '.join(str(parameter.value) for parameter in task.values())}"
         for each in made.steps
-        for task in each.tasks()
+        for task in each.tasks(time.monotonic)
     ]
 
 
@@ -297,6 +300,21 @@ ALL = ["Prepare a", "Prepare b", "Render 1", "Render 2", "Render 3"]
 )
 def test_steps_and_tasks_that_are_asked_for(arguments: str, expected: list[str]) -> None:
     assert tasks(plan(template(FRAMES, PREPARE), *arguments.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "expected"),
+    [
+        (0, "", ["Render 1-3", "Render 4-6", "Render 7-8"]),
+        (60, "--maximum-tasks 2", ["Render 1-3", "Render 4-6"]),
+        (60, "-tp Frame=2-7", ["Render 2-7"]),
+        (60, '--tasks [{"Frame":"8-8"},{"Frame":"1-2"}]', ["Render 8-8", "Render 1-2"]),
+    ],
+)
+def test_chunks_that_are_asked_for(target: int, arguments: str, expected: list[str]) -> None:
+    """CHK-1; chosen chunks are run as they are, the first ones of a step in the default size."""
+    made = step("Render", ranges={"Frame": ("CHUNK[INT]", "1-8", chunks(3, target=target))})
+    assert tasks(plan(template(made, extensions=["TASK_CHUNKING"]), *arguments.split())) == expected
 
 
 def test_tasks_from_a_file_of_the_only_step() -> None:

@@ -126,7 +126,7 @@ def test_failures(document: object, status: int, complaint: str) -> None:
         (["check", "no.yaml"], "no.yaml: No such file or directory."),
         (["run", "job.yaml", "--step", "x"], "job.yaml: The job has no step 'x'. Its steps are: 'a'."),
         (["run", "job.yaml", "--extensions", "EXPR"], "--extensions: this version does not run EXPR, only "
-         "REDACTED_ENV_VARS, FEATURE_BUNDLE_1."),
+         "REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING."),
     ],
 )  # fmt: skip
 def test_missing_and_invalid_input(arguments: list[str], complaint: str) -> None:
@@ -157,8 +157,10 @@ def test_check() -> None:
 def test_output_as_a_document(name: str, parse: Callable[[str], Any]) -> None:
     done = run_job(template(step("a")), "--output", name, "--step", "a")
     document = parse(done.stdout)
-    assert list(document) == ["status", "message", "job_name", "duration", "chunks_run", "step_name", "logs"]
-    assert (document["status"], document["job_name"], document["chunks_run"]) == ("success", "Test", 1)
+    assert list(document) == [
+        *("status", "message", "job_name", "duration", "tasks_run", "chunks_run", "step_name", "logs")
+    ]
+    assert (document["status"], document["job_name"], document["tasks_run"]) == ("success", "Test", 1)
     assert "a" in [record["message"] for record in document["logs"]]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.jobs import run_child, step, template
+from support.jobs import chunks, run_child, step, template
 
 pty = pytest.importorskip("pty")
 
@@ -63,6 +63,18 @@ def test_colour_and_progress(job: str) -> None:
         " 2/2 tasks of Render",
     ]
     assert pieces[-1].endswith("Tasks run: 2\r\n\r\n")
+
+
+def test_the_tasks_of_a_chunk_count_one_by_one(job: str) -> None:
+    pytest.importorskip("rich")
+    frames = {"Frame": ("CHUNK[INT]", "1-8", chunks(3))}
+    document = template(step("Render", ranges=frames), extensions=["TASK_CHUNKING"])
+    Path("job.yaml").write_text(yaml.safe_dump(document))
+    shown = without_colour(shown_on_terminal(job, TERM="xterm-256color"))
+    assert list(dict.fromkeys(re.findall(r"\d/8 tasks of Render", shown))) == [
+        f"{ended}/8 tasks of Render" for ended in (0, 3, 6, 8)
+    ]
+    assert shown.endswith("Tasks run: 8\r\n\r\n")
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm", "PYTHONIOENCODING": "ascii"}])

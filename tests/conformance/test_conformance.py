@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "conformance"
-FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1")
+FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING")
 NEED_EXPR = {"5--timeout-expr-value-honored.test.yaml", "5--timeout-null-drops-field.test.yaml"}
 
 

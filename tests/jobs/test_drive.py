@@ -24,7 +24,8 @@ from openjd.sessions.jobs.events import (
     TaskEnded,
 )
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan, select_steps
-from support.jobs import action, environment, job, run_child, step, stubborn
+from support.jobs import action, chunks, echo, environment, job, run_child, step, stubborn
+from support.manual_loop import ManualClock
 
 FAIL = action("sh", "-c", "echo failing; exit 3")
 WAIT = run_child("wait")
@@ -166,6 +167,35 @@ def test_updates_of_the_running_action_are_reported(output: Output) -> None:
         (50.0, "half", "no"),
     ]
     assert output.lines == said
+
+
+def test_chunks_are_run_and_their_size_follows_the_time_they_take(output: Output) -> None:
+    """CHK-1, CHK-6: one run of the task for each chunk; by a clock that shows a second for each task that has ended."""
+    clock = ManualClock()
+    ended: list[int] = []
+
+    def report(event: Event) -> None:
+        if isinstance(event, TaskEnded):
+            ended.append(event.task_count)
+            clock.advance(event.task_count)
+
+    chunked = ("CHUNK[INT]", "1-20", chunks(2, target=5))
+    made = job(step("a", echo("{{Task.Param.Frame}}", "{{Task.RawParam.Frame}}"), ranges={"Frame": chunked}))
+    result = run_session(plan(made), report, clock=lambda: clock.now)
+    assert output.lines == ["1-2 1-2", "3-7 3-7", "8-12 8-12", "13-17 13-17", "18-20 18-20"]
+    assert ended == [2, 5, 5, 5, 3]
+    assert (result.succeeded, result.tasks_succeeded, result.chunks_succeeded) == (True, 20, 5)
+    assert result.duration == 20
+
+
+def test_a_failed_chunk_is_a_failed_task(output: Output) -> None:
+    """CHK-6: there is no partial completion, and no chunk follows."""
+    fail_from_3 = action("sh", "-c", "echo {{Task.Param.Frame}}; test {{Task.Param.Frame}} = 1-2")
+    chunked = ("CHUNK[INT]", "1-6", chunks(2))
+    result = run_session(plan(job(step("a", fail_from_3, ranges={"Frame": chunked}))))
+    assert output.lines == ["1-2", "3-4"]
+    assert outcome(result) == ("Run step 'a' with Frame=3-4", "FAILED", False)
+    assert (result.tasks_succeeded, result.chunks_succeeded) == (2, 1)
 
 
 @pytest.mark.parametrize("retain", [False, True])

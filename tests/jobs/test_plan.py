@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
-from openjd.model import Job, ParameterValue, ParameterValueType
+from openjd.model import Job, ParameterValue, ParameterValueType, Step
 
 from openjd.sessions import PathMappingRule
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps
-from support.jobs import environment, exactly, job, step
+from support.jobs import chunks, environment, exactly, job, step
+from support.manual_loop import ManualClock
 
 DIAMOND = [step("last", after=["left", "right"]), step("left", after=["first"]), step("right"), step("first")]
 FRAMES = step("Render", ranges={"Frame": ("INT", "1-3"), "Camera": ("STRING", ["left", "right"])})
@@ -44,7 +47,7 @@ def test_unknown_step_is_named_beside_the_known_ones() -> None:
 
 
 def values(plan: StepPlan) -> list[str]:
-    return [" ".join(str(parameter.value) for parameter in task.values()) for task in plan.tasks()]
+    return [" ".join(str(parameter.value) for parameter in task.values()) for task in plan.tasks(time.monotonic)]
 
 
 def test_tasks_are_those_of_the_parameter_space() -> None:
@@ -56,7 +59,7 @@ def test_tasks_are_those_of_the_parameter_space() -> None:
 
 def test_a_step_without_parameter_space_has_one_task() -> None:
     plan = StepPlan(job(step("a")).steps[0])
-    assert (list(plan.tasks()), plan.task_count) == ([{}], 1)
+    assert (list(plan.tasks(time.monotonic)), plan.task_count) == ([{}], 1)
 
 
 def test_chosen_tasks_are_run_in_their_order_and_as_often_as_chosen() -> None:
@@ -64,11 +67,11 @@ def test_chosen_tasks_are_run_in_their_order_and_as_often_as_chosen() -> None:
     wanted = [{"Camera": "right", "Frame": "3"}, {"Frame": "1", "Camera": "left"}, {"Camera": "right", "Frame": "3"}]
     plan = StepPlan(made, choose_tasks(made, wanted))
     assert plan.task_count == 3
-    assert list(plan.tasks())[1] == {
+    assert list(plan.tasks(time.monotonic))[1] == {
         "Frame": ParameterValue(type=ParameterValueType.INT, value="1"),
         "Camera": ParameterValue(type=ParameterValueType.STRING, value="left"),
     }
-    assert [task["Frame"].value for task in plan.tasks()] == ["3", "1", "3"]
+    assert [task["Frame"].value for task in plan.tasks(time.monotonic)] == ["3", "1", "3"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,80 @@ def test_a_step_without_parameters_has_no_task_with_values() -> None:
     reason = "Task 1 of step 'a': the step's parameters are none; values were given for X."
     with pytest.raises(ValueError, match=exactly(reason)):
         choose_tasks(job(step("a")).steps[0], [{"X": "1"}])
+
+
+# Chunks (2023-09 §3.4.1.5)
+
+
+def chunked(default: int, range_: object = "1-12", **fields: Any) -> Step:
+    return job(step("Render", ranges={"Frame": ("CHUNK[INT]", range_, chunks(default, **fields))})).steps[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (chunked(5), ["1-4", "5-8", "9-12"]),
+        (chunked(100), ["1-12"]),
+        (chunked(3, "1,10-12,14"), ["1-1", "10-12", "14-14"]),
+        (chunked(3, "-3-0"), ["-3--2", "-1-0"]),
+        (chunked(3, [3, 1, 2]), ["3-3", "1-2"]),
+        (chunked(5, target=0), ["1-4", "5-8", "9-12"]),
+        (chunked(3, "1-8", contiguous=False), ["1-3", "4-6", "7,8"]),
+        (chunked(3, "1,3,5,8-10", contiguous=False), ["1-5:2", "8-10"]),
+    ],
+)
+def test_chunks_of_the_default_size(made: Step, expected: list[str]) -> None:
+    """CHK-2: the first and the last value, also of one; or any range expression."""
+    assert values(StepPlan(made)) == expected
+
+
+def test_chunks_are_of_one_value_of_every_other_parameter() -> None:
+    """CHK-1."""
+    ranges = {"Frame": ("CHUNK[INT]", "1-4", chunks(3)), "Camera": ("STRING", ["left", "right"])}
+    plan = StepPlan(job(step("Render", ranges=ranges)).steps[0])
+    assert values(plan) == ["1-2 left", "1-2 right", "3-4 left", "3-4 right"]
+    assert plan.task_count == 8
+
+
+def test_chunks_that_aim_for_a_run_time_begin_with_the_default_size_and_grow_or_shrink() -> None:
+    clock = ManualClock()
+    plan = StepPlan(chunked(2, "1-40", target=10))
+    found = []
+    for task in plan.tasks(lambda: clock.now):
+        found.append(str(task["Frame"].value))
+        clock.advance(4)
+    assert found[:3] == ["1-2", "3-7", "8-17"]
+    assert plan.task_count == 40
+
+
+def test_the_tasks_of_chunks_are_counted_one_by_one() -> None:
+    made = chunked(5)
+    assert StepPlan(made).task_count == 12
+    assert StepPlan(made, choose_tasks(made, [{"Frame": "2-4"}, {"Frame": "5-5"}])).task_count == 4
+
+
+@pytest.mark.parametrize(
+    ("made", "chunk"),
+    [(chunked(5), "2-11"), (chunked(5), "7-7"), (chunked(5, contiguous=False), "1,3,9-12"),
+     (chunked(5, contiguous=False, target=9), "4")],
+)  # fmt: skip
+def test_any_chunk_of_the_range_can_be_chosen(made: Step, chunk: str) -> None:
+    """It is passed on as it is given (CHK-2)."""
+    assert values(StepPlan(made, choose_tasks(made, [{"Frame": chunk}]))) == [chunk]
+
+
+@pytest.mark.parametrize("value", ["5", "1-3,5", "1-9:2", "1 - 3", "x", ""])
+def test_what_is_no_contiguous_chunk_is_refused(value: str) -> None:
+    reason = f"Frame={value} is no contiguous chunk; give its first and last value: 1-5, or 5-5 for one."
+    with pytest.raises(ValueError, match=exactly(f"Task 1 of step 'Render': {reason}")):
+        choose_tasks(chunked(5), [{"Frame": value}])
+
+
+@pytest.mark.parametrize("target", [0, 9])
+@pytest.mark.parametrize(("contiguous", "value"), [(True, "9-13"), (True, "3-1"), (False, "1,13"), (False, "x")])
+def test_chunks_that_the_step_does_not_have(contiguous: bool, value: str, target: int) -> None:
+    with pytest.raises(ValueError, match=r"^Task 1 of step 'Render': "):
+        choose_tasks(chunked(5, contiguous=contiguous, target=target), [{"Frame": value}])
 
 
 def test_plans_can_be_pickled() -> None:

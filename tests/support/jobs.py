@@ -44,18 +44,27 @@ def step(
     *,
     after: Sequence[str] = (),
     environments: Sequence[Template] = (),
-    ranges: Optional[Mapping[str, tuple[str, object]]] = None,
+    ranges: Optional[Mapping[str, tuple[object, ...]]] = None,
 ) -> Template:
-    """A step that prints its name, unless it is told otherwise; ``ranges``: type and range of its task parameters."""
+    """A step that prints its name, unless it is told otherwise.
+
+    ``ranges``: type and range of its task parameters, and for those of type CHUNK[INT] what ``chunks`` gives.
+    """
     made: Template = {"name": name, "script": {"actions": {"onRun": run or echo(name)}}}
     if after:
         made["dependencies"] = [{"dependsOn": other} for other in after]
     if environments:
         made["stepEnvironments"] = list(environments)
     if ranges:
-        definitions = [{"name": key, "type": kind, "range": values} for key, (kind, values) in ranges.items()]
+        fields = ("name", "type", "range", "chunks")
+        definitions = [dict(zip(fields, (name, *values))) for name, values in ranges.items()]
         made["parameterSpace"] = {"taskParameterDefinitions": definitions}
     return made
+
+
+def chunks(default: int, *, contiguous: bool = True, target: Optional[int] = None) -> Template:
+    made: Template = {"defaultTaskCount": default, "rangeConstraint": "CONTIGUOUS" if contiguous else "NONCONTIGUOUS"}
+    return made if target is None else {**made, "targetRuntimeSeconds": target}
 
 
 def template(*steps: Template, environments: Sequence[Template] = (), **fields: object) -> Template:
@@ -66,7 +75,10 @@ def template(*steps: Template, environments: Sequence[Template] = (), **fields: 
 
 
 def job(*steps: Template, environments: Sequence[Template] = ()) -> Job:
-    decoded = decode_job_template(template=template(*steps, environments=environments))
+    """A job; its template uses the extension TASK_CHUNKING."""
+    extensions = ["TASK_CHUNKING"]
+    made = template(*steps, environments=environments, extensions=extensions)
+    decoded = decode_job_template(template=made, supported_extensions=extensions)
     return create_job(job_template=decoded, job_parameter_values={})
 
 

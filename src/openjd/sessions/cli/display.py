@@ -24,7 +24,7 @@ _RESULT_LINES = {
     "job_name": "Job: {}",
     "step_name": "Step: {}",
     "duration": "Duration: {} seconds",
-    "chunks_run": "Tasks run: {}",
+    "tasks_run": "Tasks run: {}",
     "working_directory": "Working directory preserved at: {}",
 }
 
@@ -114,7 +114,8 @@ def results_of(result: SessionResult) -> Results:
         "message": message,
         "job_name": result.job_name,
         "duration": result.duration,
-        "chunks_run": result.tasks_succeeded,
+        "tasks_run": result.tasks_succeeded,
+        "chunks_run": result.chunks_succeeded,
     }
 
 

@@ -32,7 +32,7 @@ from openjd.sessions.cli.templates import (
     read_environment_template,
     read_job_template,
 )
-from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps
+from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps, task_space
 
 _RULES_VERSION = "pathmapping-1.0"
 
@@ -223,4 +223,4 @@ def _step_of_tasks(steps: Sequence[Step], name: Optional[str]) -> Step:
 def _limited(plan: StepPlan, options: RunOptions) -> StepPlan:
     if options.maximum_tasks is None or options.step not in (None, plan.step.name):
         return plan
-    return StepPlan(plan.step, tuple(islice(plan.tasks(), options.maximum_tasks)))
+    return StepPlan(plan.step, tuple(islice(task_space(plan.step), options.maximum_tasks)))

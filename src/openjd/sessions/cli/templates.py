@@ -10,7 +10,7 @@ from openjd.model import EnvironmentTemplate, JobTemplate, decode_environment_te
 
 from openjd.sessions.cli.documents import InputError, read_document
 
-SUPPORTED_EXTENSIONS = ("REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "EXPR", "WRAP_ACTIONS")
+SUPPORTED_EXTENSIONS = ("REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING", "EXPR", "WRAP_ACTIONS")
 """The extensions that this version runs."""
 
 MODEL_ERRORS = (

@@ -43,7 +43,7 @@ class TerminalDisplay(LineDisplay):
         elif isinstance(event, ActionStarted):
             self._progress, self._status = None, ""
         elif isinstance(event, TaskEnded):
-            self._tasks_ended += 1
+            self._tasks_ended += event.task_count
             self._progress, self._status = None, ""
         elif isinstance(event, SessionEnded):
             self._step = ""

@@ -20,6 +20,7 @@ from openjd.model.v2023_09 import Environment
 from openjd.sessions._errors import InvalidStateError
 from openjd.sessions._session import Session
 from openjd.sessions._types import ActionState, ActionStatus
+from openjd.sessions.jobs.chunks import Clock, task_count
 from openjd.sessions.jobs.events import (
     ActionStarted,
     ActionUpdated,
@@ -67,7 +68,10 @@ class Interruption:
 
 
 def run_session(
-    plan: SessionPlan, report: Report = lambda _: None, interruption: Optional[Interruption] = None
+    plan: SessionPlan,
+    report: Report = lambda _: None,
+    interruption: Optional[Interruption] = None,
+    clock: Clock = time.monotonic,
 ) -> SessionResult:
     """Run all that is planned in a new session, as far as it succeeds.
 
@@ -75,23 +79,25 @@ def run_session(
         plan: What to do.
         report: Told of what happens.
         interruption: How another thread may stop it.
+        clock: Measures the session, and the chunks of steps that aim for a run time.
 
     Raises:
         SessionError: If there can't be a session, or its processes can't be managed.
     """
-    started = time.monotonic()
+    started = clock()
     interruption = interruption or Interruption()
     session_id = f"job-{uuid4().hex}"
     with _new_session(session_id, plan, report) as session:
         interruption.attach(session)
         report(SessionStarted(session_id, plan.job_name, session.working_directory))
-        run = _Run(session, report, interruption)
+        run = _Run(session, report, interruption, clock)
         run.everything(plan)
         result = SessionResult(
             job_name=plan.job_name,
             working_directory=session.working_directory,
-            duration=time.monotonic() - started,
+            duration=clock() - started,
             tasks_succeeded=run.tasks_succeeded,
+            chunks_succeeded=run.chunks_succeeded,
             failure=run.failure,
             was_interrupted=interruption.urgency > 0,
         )
@@ -120,12 +126,14 @@ def _new_session(session_id: str, plan: SessionPlan, report: Report) -> Session:
 class _Run:
     """A plan on its way through its session."""
 
-    def __init__(self, session: Session, report: Report, interruption: Interruption) -> None:
+    def __init__(self, session: Session, report: Report, interruption: Interruption, clock: Clock) -> None:
         self._session = session
         self._report = report
         self._interruption = interruption
+        self._clock = clock
         self.failure: Optional[Failure] = None
         self.tasks_succeeded = 0
+        self.chunks_succeeded = 0
 
     def everything(self, plan: SessionPlan) -> None:
         try:
@@ -146,7 +154,7 @@ class _Run:
         depth = len(self._session.environments_entered)
         self._report(StepStarted(name, plan.task_count))
         self._enter(plan.environments, step_name=name)
-        for parameters in plan.tasks():
+        for parameters in plan.tasks(self._clock):
             if not self._goes_on:
                 break
             self._run_task(plan, parameters)
@@ -158,8 +166,11 @@ class _Run:
             self._session.run_task, step_script=plan.step.script, task_parameter_values=parameters, step_name=name
         )
         status = self._perform(_task_description(name, parameters), start)
-        self.tasks_succeeded += status.state is ActionState.SUCCESS
-        self._report(TaskEnded(name, parameters, status))
+        count = task_count(parameters)
+        if status.state is ActionState.SUCCESS:
+            self.tasks_succeeded += count
+            self.chunks_succeeded += 1
+        self._report(TaskEnded(name, parameters, count, status))
 
     def _enter(self, environments: Iterable[Environment], step_name: Optional[str] = None) -> None:
         for environment in environments:

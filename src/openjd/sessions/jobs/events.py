@@ -27,6 +27,7 @@ class StepStarted:
 
     step_name: str
     task_count: int
+    """The tasks that will run; those of a chunk count one by one."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ class ActionUpdated:
 
 @dataclass(frozen=True)
 class TaskEnded:
-    """A task has ended, in whatever way."""
+    """A task, or a chunk of tasks, has ended, in whatever way."""
 
     step_name: str
     parameters: TaskParameterSet
+    task_count: int
+    """More than one for a chunk."""
     status: ActionStatus
 
 
@@ -70,6 +73,9 @@ class SessionResult:
     duration: float
     """Seconds from the creation of the session to the end of its last action."""
     tasks_succeeded: int
+    """Those of a chunk count one by one."""
+    chunks_succeeded: int
+    """A task that is in no chunk counts as one."""
     failure: Optional[Failure] = None
     """The first action that did not succeed."""
     was_interrupted: bool = False

@@ -5,6 +5,7 @@ Pure, and every plan can be pickled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
@@ -18,9 +19,12 @@ from openjd.model import (
     StepParameterSpaceIterator,
     TaskParameterSet,
 )
-from openjd.model.v2023_09 import Environment
+from openjd.model.v2023_09 import Environment, TaskChunksDefinition, TaskChunksRangeConstraint
 
 from openjd.sessions._path_mapping import PathMappingRule
+from openjd.sessions.jobs.chunks import ChunkSize, Clock, adapted_chunks, task_count
+
+_INTERVAL = re.compile(r"-?[0-9]+--?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,49 @@ class StepPlan:
     chosen: Optional[tuple[TaskParameterSet, ...]] = None
     """These tasks only, in this order; ``None``: all of the step's parameter space."""
 
-    def tasks(self) -> Iterator[TaskParameterSet]:
-        """Give the parameters of each task, in the order in which they will run."""
-        return iter(self._space if self.chosen is None else self.chosen)
+    def tasks(self, clock: Clock) -> Iterator[TaskParameterSet]:
+        """Give the parameters of each task or chunk, in the order in which they will run.
+
+        Where the step aims for a run time, each chunk is cut when it is asked for: its size follows from the time that
+        passed, by the clock, between the chunks before it.
+        """
+        if self.chosen is not None:
+            return iter(self.chosen)
+        space = task_space(self.step)
+        size = _adapted_size(self.step)
+        return space if size is None else adapted_chunks(space, size, clock)
 
     @property
     def task_count(self) -> int:
-        return len(self._space if self.chosen is None else self.chosen)
+        """How many tasks will run; those of a chunk count one by one."""
+        if self.chosen is not None:
+            return sum(map(task_count, self.chosen))
+        return len(StepParameterSpaceIterator(space=self.step.parameterSpace, chunks_task_count_override=1))
 
     @property
     def environments(self) -> tuple[Environment, ...]:
         return tuple(self.step.stepEnvironments or ())
 
-    @property
-    def _space(self) -> StepParameterSpaceIterator:
-        return StepParameterSpaceIterator(space=self.step.parameterSpace)
+
+def task_space(step: Step) -> StepParameterSpaceIterator:
+    """Give the tasks of a step, or its chunks in their default size."""
+    return StepParameterSpaceIterator(space=step.parameterSpace)
+
+
+def _adapted_size(step: Step) -> Optional[ChunkSize]:
+    """Give the size of the first chunk, to be adapted to a run time; ``None`` if the step aims for none."""
+    chunked = _chunked_parameter(step)
+    if chunked is None:
+        return None
+    _, chunks = chunked
+    seconds = int(chunks.targetRuntimeSeconds or 0)
+    return ChunkSize(int(chunks.defaultTaskCount), seconds) if seconds else None
+
+
+def _chunked_parameter(step: Step) -> Optional[tuple[str, TaskChunksDefinition]]:
+    """Give the parameter of the step that is chunked, which is one at most, and how it is."""
+    definitions = step.parameterSpace.taskParameterDefinitions if step.parameterSpace else {}
+    return next(((name, each.chunks) for name, each in definitions.items() if each.chunks), None)
 
 
 @dataclass(frozen=True)
@@ -102,7 +134,7 @@ def choose_tasks(step: Step, wanted: Iterable[Mapping[str, str]]) -> tuple[TaskP
         ValueError: If one of them is not a task of the step; the message says which, and why.
     """
     definitions = step.parameterSpace.taskParameterDefinitions if step.parameterSpace else {}
-    space = StepParameterSpaceIterator(space=step.parameterSpace)
+    space = task_space(step)
     chosen = []
     for number, values in enumerate(wanted, start=1):
         if values.keys() != definitions.keys():
@@ -115,11 +147,23 @@ def choose_tasks(step: Step, wanted: Iterable[Mapping[str, str]]) -> tuple[TaskP
             for name, value in values.items()
         }
         try:
+            _check_chunk(step, task)
             space.validate_containment(task)
         except ValueError as error:
             raise ValueError(f"{_task(step, number)}: {error}") from error
         chosen.append(task)
     return tuple(chosen)
+
+
+def _check_chunk(step: Step, task: TaskParameterSet) -> None:
+    """Refuse what the model takes for contiguous because it begins so (2023-09 §3.4.1.5)."""
+    chunked = _chunked_parameter(step)
+    if chunked is None:
+        return
+    name, chunks = chunked
+    value = str(task[name].value)
+    if chunks.rangeConstraint is TaskChunksRangeConstraint.CONTIGUOUS and not _INTERVAL.fullmatch(value):
+        raise ValueError(f"{name}={value} is no contiguous chunk; give its first and last value: 1-5, or 5-5 for one.")
 
 
 def _task(step: Step, number: int) -> str:
