@@ -82,11 +82,16 @@ def test_parameters_from_everywhere_and_the_last_value_counts() -> None:
             ["-p", "P=6"],
             "../templates/job.yaml: the job can't be made: Value (6) for parameter P must be at most 5.",
         ),
-        (with_parameter(), ["-p", '{"P": null}'], "--job-param: P: expected a name with a text or a number, not null."),
+        (
+            with_parameter(),
+            ["-p", '{"P": null}'],
+            "--job-param: P: expected a name with a text, a number, true, false or a list, not null.",
+        ),
         (
             with_parameter(),
             ["-p", '{"P": ["a"]}'],
-            '--job-param: P: expected a name with a text or a number, not ["a"].',
+            "../templates/job.yaml: the job can't be made: "
+            'Parameter P of type STRING: expected a text or a number, not ["a"].',
         ),
         (with_parameter(), ["-p", "file://no.json"], "no.json: No such file or directory."),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Optional, Union
@@ -12,19 +12,15 @@ from typing import Optional, Union
 from openjd.model import (
     EnvironmentTemplate,
     Job,
-    JobParameterDefinition,
-    JobParameterValues,
     JobTemplate,
     Step,
     create_job,
-    merge_job_parameter_definitions,
-    preprocess_job_parameters,
 )
-from openjd.model.v2023_09 import JobPathParameterDefinition
 
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions.cli.arguments import RunOptions
 from openjd.sessions.cli.documents import InputError, given_document
+from openjd.sessions.cli.parameters import job_parameter_values, read_job_parameters
 from openjd.sessions.cli.templates import (
     MODEL_ERRORS,
     accepted_extensions,
@@ -69,79 +65,6 @@ def read_plan(options: RunOptions) -> SessionPlan:
 
 def _extensions(*templates: Union[JobTemplate, EnvironmentTemplate]) -> frozenset[str]:
     return frozenset(name for template in templates for name in template.extensions or ())
-
-
-# Job parameters
-
-
-def read_job_parameters(arguments: Iterable[str]) -> dict[str, str]:
-    """Read the arguments of ``--job-param``; of a parameter given more than once, the last value counts."""
-    values: dict[str, str] = {}
-    for argument in arguments:
-        values.update(_job_parameters_of(argument))
-    return values
-
-
-def _job_parameters_of(argument: str) -> Mapping[str, str]:
-    name, equals, value = argument.partition("=")
-    if equals and not argument.startswith("file://") and not argument.lstrip().startswith("{"):
-        return {name: value}
-    document, source = given_document(argument, "--job-param")
-    return _texts(document, source)
-
-
-def job_parameter_values(
-    template: JobTemplate,
-    environments: Sequence[EnvironmentTemplate],
-    given: Mapping[str, str],
-    template_folder: Path,
-) -> JobParameterValues:
-    """Give the value of each job parameter, paths joined, all constraints checked.
-
-    Raises:
-        ValueError: If a value is missing, unknown or not allowed.
-    """
-    definitions = merge_job_parameter_definitions(job_template=template, environment_templates=list(environments))
-    paths = _path_values(definitions, given, template_folder)
-    return preprocess_job_parameters(
-        job_template=template,
-        job_parameter_values={**given, **paths},
-        job_template_dir=template_folder,
-        current_working_dir=Path.cwd(),
-        environment_templates=list(environments),
-    )
-
-
-def _path_values(
-    definitions: Iterable[JobParameterDefinition], given: Mapping[str, str], template_folder: Path
-) -> dict[str, str]:
-    """Join what is relative, before constraints are compared (2023-09 §2.2).
-
-    A given value is joined with the current folder; a default with the template's, which it must not leave. An empty
-    one stays empty.
-    """
-    values = {}
-    for definition in definitions:
-        if not isinstance(definition, JobPathParameterDefinition):
-            continue
-        if definition.name in given:
-            values[definition.name] = _joined(Path.cwd(), given[definition.name])
-        elif definition.default:
-            values[definition.name] = _joined_default(definition.name, definition.default, template_folder)
-    return values
-
-
-def _joined(folder: Path, value: str) -> str:
-    return os.path.normpath(folder / value) if value and not os.path.isabs(value) else value
-
-
-def _joined_default(name: str, default: str, template_folder: Path) -> str:
-    path = _joined(template_folder, default)
-    if os.path.isabs(default) or not Path(path).is_relative_to(template_folder):
-        raise ValueError(
-            f"The default {default!r} of PATH parameter {name} must be relative and within the template's folder."
-        )
-    return path
 
 
 # Path mapping rules
@@ -201,7 +124,7 @@ def _wanted_tasks(options: RunOptions) -> Optional[list[dict[str, str]]]:
 
 
 def _texts(values: object, place: str) -> dict[str, str]:
-    """Give parameter values as texts, which is what the model wants of every type that there is without EXPR."""
+    """Give the values of task parameters as texts, whatever their types."""
     if not isinstance(values, dict):
         raise InputError(f"{place}: expected an object of parameter names and values.")
     for name, value in values.items():
