@@ -36,7 +36,7 @@ class ChunkSize:
         if largest * self._measured_seconds <= self._target_seconds * self._measured_tasks:
             self.tasks = largest
         else:
-            self.tasks = max(1, int(self._target_seconds * self._measured_tasks / self._measured_seconds))
+            self.tasks = max(1, round(self._target_seconds * self._measured_tasks / self._measured_seconds))
 
 
 def adapted_chunks(space: StepParameterSpaceIterator, size: ChunkSize, clock: Clock) -> Iterator[TaskParameterSet]:
