@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.model import (
     EnvironmentTemplate,
     Job,
+    JobParameterValues,
     JobTemplate,
     Step,
     create_job,
+    create_job_with_symbol_tables,
 )
 
 from openjd.sessions._path_mapping import PathMappingRule
@@ -29,6 +32,9 @@ from openjd.sessions.cli.templates import (
     read_job_template,
 )
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan, choose_tasks, select_steps, task_space
+
+if TYPE_CHECKING:
+    from openjd.expr import SerializedSymbolTable
 
 _RULES_VERSION = "pathmapping-1.0"
 
@@ -47,20 +53,32 @@ def read_plan(options: RunOptions) -> SessionPlan:
     given = read_job_parameters(options.job_param)
     try:
         parameters = job_parameter_values(template, environments, given, Path(os.path.abspath(path)).parent)
-        job = create_job(
-            job_template=template, job_parameter_values=parameters, environment_templates=environments or None
-        )
+        job, symbols, symbols_of_steps = _make_job(template, parameters, environments)
     except MODEL_ERRORS as error:
         raise InputError(f"{path}: the job can't be made: {model_problem(error)}") from error
     return SessionPlan(
         job_name=job.name,
-        steps=plan_steps(job, options),
+        steps=tuple(replace(each, symbols=symbols_of_steps.get(each.step.name)) for each in plan_steps(job, options)),
         environments=(*(each.environment for each in environments), *(job.jobEnvironments or ())),
+        symbols=symbols,
         job_parameters=parameters,
         path_mapping_rules=rules,
         extensions=_extensions(template, *environments),
         retain_working_dir=options.preserve,
     )
+
+
+def _make_job(
+    template: JobTemplate, parameters: JobParameterValues, environments: list[EnvironmentTemplate]
+) -> tuple[Job, Optional[SerializedSymbolTable], Mapping[str, SerializedSymbolTable]]:
+    """Make the job, and with EXPR the symbols that are resolved meanwhile: the job's, and those of each step."""
+    if "EXPR" not in (template.extensions or ()):  # without it the expression engine is not loaded
+        job = create_job(job_template=template, job_parameter_values=parameters, environment_templates=environments)
+        return job, None, {}
+    made = create_job_with_symbol_tables(
+        job_template=template, job_parameter_values=parameters, environment_templates=environments
+    )
+    return made.job, made.job_symbol_table, made.step_symbol_tables
 
 
 def _extensions(*templates: Union[JobTemplate, EnvironmentTemplate]) -> frozenset[str]:

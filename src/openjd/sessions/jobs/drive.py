@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 from uuid import uuid4
 
 from openjd.model import RevisionExtensions, SpecificationRevision, TaskParameterSet
@@ -33,6 +33,9 @@ from openjd.sessions.jobs.events import (
     TaskEnded,
 )
 from openjd.sessions.jobs.plan import SessionPlan, StepPlan
+
+if TYPE_CHECKING:
+    from openjd.expr import SerializedSymbolTable
 
 
 class Interruption:
@@ -137,7 +140,7 @@ class _Run:
 
     def everything(self, plan: SessionPlan) -> None:
         try:
-            self._enter(plan.environments)
+            self._enter(plan.environments, plan.symbols)
             for step in plan.steps:
                 if self._goes_on:
                     self._run_step(step)
@@ -153,7 +156,7 @@ class _Run:
         name = plan.step.name
         depth = len(self._session.environments_entered)
         self._report(StepStarted(name, plan.task_count))
-        self._enter(plan.environments, step_name=name)
+        self._enter(plan.environments, plan.symbols, name)
         for parameters in plan.tasks(self._clock):
             if not self._goes_on:
                 break
@@ -163,7 +166,11 @@ class _Run:
     def _run_task(self, plan: StepPlan, parameters: TaskParameterSet) -> None:
         name = plan.step.name
         start = partial(
-            self._session.run_task, step_script=plan.step.script, task_parameter_values=parameters, step_name=name
+            self._session.run_task,
+            step_script=plan.step.script,
+            task_parameter_values=parameters,
+            step_name=name,
+            resolved_symtab=plan.symbols,
         )
         status = self._perform(_task_description(name, parameters), start)
         count = task_count(parameters)
@@ -172,7 +179,12 @@ class _Run:
             self.chunks_succeeded += 1
         self._report(TaskEnded(name, parameters, count, status))
 
-    def _enter(self, environments: Iterable[Environment], step_name: Optional[str] = None) -> None:
+    def _enter(
+        self,
+        environments: Iterable[Environment],
+        symbols: Optional[SerializedSymbolTable],
+        step_name: Optional[str] = None,
+    ) -> None:
         for environment in environments:
             if not self._goes_on:
                 break
@@ -182,6 +194,7 @@ class _Run:
                 environment=environment,
                 identifier=f"{depth}:{environment.name}",
                 step_name=step_name,
+                resolved_symtab=symbols,
             )
             self._perform(f"Enter environment {environment.name!r}", start)
 

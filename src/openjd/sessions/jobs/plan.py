@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from openjd.model import (
     Job,
@@ -24,6 +24,9 @@ from openjd.model.v2023_09 import Environment, TaskChunksDefinition, TaskChunksR
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions.jobs.chunks import ChunkSize, Clock, adapted_chunks, task_count
 
+if TYPE_CHECKING:
+    from openjd.expr import SerializedSymbolTable
+
 _INTERVAL = re.compile(r"-?[0-9]+--?[0-9]+")
 
 
@@ -34,6 +37,8 @@ class StepPlan:
     step: Step
     chosen: Optional[tuple[TaskParameterSet, ...]] = None
     """These tasks only, in this order; ``None``: all of the step's parameter space."""
+    symbols: Optional[SerializedSymbolTable] = None
+    """What was resolved when the job was made, for the step and its environments; only with EXPR."""
 
     def tasks(self, clock: Clock) -> Iterator[TaskParameterSet]:
         """Give the parameters of each task or chunk, in the order in which they will run.
@@ -88,6 +93,8 @@ class SessionPlan:
     steps: tuple[StepPlan, ...]
     environments: tuple[Environment, ...] = ()
     """The environments around all steps, the outermost first."""
+    symbols: Optional[SerializedSymbolTable] = None
+    """What was resolved when the job was made, for these environments; only with EXPR."""
     job_parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     path_mapping_rules: tuple[PathMappingRule, ...] = ()
     extensions: frozenset[str] = frozenset()
