@@ -11,7 +11,7 @@ from openjd.sessions.cli.arguments import CheckOptions, RunOptions, parse_argume
 PLAIN = RunOptions(
     path="t.yaml",
     output="human-readable",
-    extensions="REDACTED_ENV_VARS,FEATURE_BUNDLE_1,TASK_CHUNKING",
+    extensions="REDACTED_ENV_VARS,FEATURE_BUNDLE_1,TASK_CHUNKING,EXPR,WRAP_ACTIONS",
     job_param=[],
     step=None,
     task_param=[],

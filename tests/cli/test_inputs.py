@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openjd.expr import SerializedSymbolTable
 
 from openjd.sessions.cli.arguments import RunOptions, parse_arguments
 from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.inputs import read_plan
+from openjd.sessions.cli.templates import SUPPORTED_EXTENSIONS
 from openjd.sessions.jobs.plan import SessionPlan
 from support.jobs import chunks, exactly, step, template
 
@@ -181,6 +184,29 @@ def test_parameters_of_environment_templates() -> None:
     assert made.extensions == {"REDACTED_ENV_VARS", "FEATURE_BUNDLE_1"}
 
 
+def test_parameters_and_symbols_of_a_template_with_expressions() -> None:
+    """SYM-12, MODEL-18, MODEL-22: steps carry what their ``let`` gave, and every plan can be pickled."""
+    definitions = [{"name": "L", "type": "LIST[PATH]", "default": ["a"]}, {"name": "B", "type": "BOOL"}]
+    document = template(
+        {**step("first"), "let": ["doubled = 2 * 21"]},
+        step("second"),
+        parameterDefinitions=definitions,
+        extensions=["EXPR"],
+    )
+    made = plan(document, "-p", "B=yes")
+    assert values(made) == {"L": [str(Path("../templates").resolve() / "a")], "B": True}
+    names = [symbol_names(symbols) for symbols in (made.symbols, *(each.symbols for each in made.steps))]
+    of_job = {"Job.Name", "Param.B", "RawParam.B", "RawParam.L"}
+    assert names == [of_job, {*of_job, "Step.Name", "doubled"}, {*of_job, "Step.Name"}]
+    copy = pickle.loads(pickle.dumps(made))
+    assert [symbol_names(each.symbols) for each in copy.steps] == names[1:]
+
+
+def symbol_names(symbols: SerializedSymbolTable | None) -> set[str]:
+    assert symbols is not None
+    return {symbol["name"] for symbol in json.loads(symbols.to_json_str())}
+
+
 # Templates and extensions
 
 
@@ -190,8 +216,8 @@ def test_parameters_of_environment_templates() -> None:
         ("- 1", "expected a template, which is an object with a 'specificationVersion'."),
         ("{}", "Template is missing Open Job Description schema version key: specificationVersion"),
         (
-            template(step("a"), extensions=["EXPR"]),
-            "extensions: EXPR can't be used; accepted here: REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING.",
+            template(step("a"), extensions=["EXPR", "FOO"]),
+            f"extensions: FOO can't be used; accepted here: {', '.join(SUPPORTED_EXTENSIONS)}.",
         ),
         (
             template({**step("a"), "foo": 1}),
@@ -215,10 +241,8 @@ def test_accepted_extensions() -> None:
     reason = "../templates/job.yaml: extensions: FEATURE_BUNDLE_1 can't be used; accepted here: "
     refused(document, "--extensions", "REDACTED_ENV_VARS", reason=f"{reason}REDACTED_ENV_VARS.")
     refused(document, "--extensions", "", reason=f"{reason}none.")
-    reason = (
-        "--extensions: this version does not run EXPR, FOO, only REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING."
-    )
-    refused(document, "--extensions", "EXPR,FOO", reason=reason)
+    reason = f"--extensions: this version does not run FOO, BAR, only {', '.join(SUPPORTED_EXTENSIONS)}."
+    refused(document, "--extensions", "EXPR,FOO,BAR", reason=reason)
 
 
 def test_environment_templates_that_are_wrong() -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any, Callable
 import pytest
 import yaml
 
-from support.jobs import action, environment, run_child, step, stubborn, template
+from support.jobs import action, chunks, echo, environment, run_child, step, stubborn, template
 
 COMMAND = [sys.executable, "-m", "openjd.sessions"]
 FAIL = action("sh", "-c", "echo openjd_fail: no luck; exit 3")
@@ -125,8 +125,8 @@ def test_failures(document: object, status: int, complaint: str) -> None:
         (["run", "no.yaml"], "no.yaml: No such file or directory."),
         (["check", "no.yaml"], "no.yaml: No such file or directory."),
         (["run", "job.yaml", "--step", "x"], "job.yaml: The job has no step 'x'. Its steps are: 'a'."),
-        (["run", "job.yaml", "--extensions", "EXPR"], "--extensions: this version does not run EXPR, only "
-         "REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING."),
+        (["run", "job.yaml", "--extensions", "FOO"], "--extensions: this version does not run FOO, only "
+         "REDACTED_ENV_VARS, FEATURE_BUNDLE_1, TASK_CHUNKING, EXPR, WRAP_ACTIONS."),
     ],
 )  # fmt: skip
 def test_missing_and_invalid_input(arguments: list[str], complaint: str) -> None:
@@ -209,6 +209,35 @@ def test_every_character_can_be_shown() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert r"Gr\xf6\xdfe \U0001f600" in messages(done)
+
+
+# Expressions and chunks
+
+
+def test_chunks_and_step_level_names() -> None:
+    """CHK-4, CHK-5, SYM-12; a ``let`` of the step is seen by its environments and its task."""
+    texts = ["{{Task.Param.F}}", "{{len(Task.Param.F)}}", "{{name}}", "{{Step.Name}} of {{Job.Name}}"]
+    inner = environment("Inner", echo("+", "{{name}}"))
+    made = step("a", echo(*texts), environments=[inner], ranges={"F": ("CHUNK[INT]", "1-3", chunks(2))})
+    document = template(
+        {**made, "let": ["name = 'x' + Param.P[0].upper()"]},
+        parameterDefinitions=[{"name": "P", "type": "LIST[STRING]"}],
+        environments=[environment("Outer", echo("+", "{{Job.Name}}", "{{len(Param.P)}}"))],
+        extensions=["EXPR", "TASK_CHUNKING"],
+    )
+    done = run_job(document, "-p", 'P=["b", "c"]')
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = {"+ Test 2", "+ xB", "1-2 2 xB a of Test", "3-3 1 xB a of Test"}
+    assert shown <= set(messages(done))
+
+
+def test_without_expressions_their_engine_is_not_loaded() -> None:
+    """API-7."""
+    write(template(step("a", ranges={"F": ("CHUNK[INT]", "1-3", chunks(2))}), extensions=["TASK_CHUNKING"]))
+    code = "import sys; from openjd.sessions.cli import main; main(['run', 'job.yaml'])"
+    code += "\nprint('openjd.expr' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 # Interruptions

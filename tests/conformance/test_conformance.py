@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "conformance"
-FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING")
-NEED_EXPR = {"5--timeout-expr-value-honored.test.yaml", "5--timeout-null-drops-field.test.yaml"}
+FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING", "EXPR")
 
 
 def found() -> list[Path]:
-    cases = [path for folder in FOLDERS for path in sorted((CASES / folder).glob("*.test.yaml"))]
-    return [path for path in cases if path.name not in NEED_EXPR]
+    return [path for folder in FOLDERS for path in sorted((CASES / folder).glob("*.test.yaml"))]
 
 
 @pytest.fixture(scope="module")
