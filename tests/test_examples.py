@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 TEMPLATE = EXAMPLES / "image-sequence" / "template.yaml"
 LIMITS = EXAMPLES / "resource-limits" / "limits.yaml"
+ZOOM = EXAMPLES / "mandelbrot-zoom" / "template.yaml"
 
 
 def run(folder: Path, *command: str) -> list[str]:
@@ -48,7 +49,7 @@ def check_frames(folder: Path) -> None:
 def test_every_example_is_run_here() -> None:
     embedding = {path.stem for path in (EXAMPLES / "embedding").glob("*.py")}
     assert embedding == {"minimal", "progress", "asyncio_worker"}
-    assert set(EXAMPLES.rglob("*.yaml")) == {TEMPLATE, LIMITS}
+    assert set(EXAMPLES.rglob("*.yaml")) == {TEMPLATE, LIMITS, ZOOM}
 
 
 def test_image_sequence(tmp_path: Path) -> None:
@@ -100,6 +101,34 @@ def test_resource_limits_are_in_force(tmp_path: Path, search: str) -> None:
     assert f"LIMITS ({500 * 2**20}, {500 * 2**20}) (77, 77)" in done.stdout
     assert "MemoryError" in done.stdout
     assert "exit code 1" in done.stderr + done.stdout
+
+
+def run_zoom(folder: Path, *parameters: str) -> list[str]:
+    """The lines that the example prints, without their times; its pictures are in ``16x12``."""
+    given = [argument for each in ("OutputDir=.", "Size=[16, 12]", *parameters) for argument in ("-p", each)]
+    printed = run(folder, "-m", "openjd.sessions", "run", str(ZOOM), *given)
+    assert {picture_size(path) for path in (folder / "16x12").iterdir()} == {(16, 12)}
+    return [line.partition("\t")[2] or line for line in printed]
+
+
+def test_mandelbrot_zoom_in_chunks_of_two(tmp_path: Path) -> None:
+    parameters = ["Frames=1-5:2,8-11", "SecondsPerChunk=0", "Inverted=yes", 'Colours=["black", "orange"]']
+    printed = run_zoom(tmp_path, *parameters)
+    chunks = [line for line in printed if line.startswith(("Frame(CHUNK[INT]) = ", "Rendering "))]
+    assert chunks == [
+        line
+        for chunk, frames in (("1,3", 2), ("5,8", 2), ("9,10", 2), ("11", 1))
+        for line in (f"Frame(CHUNK[INT]) = {chunk}", f"Rendering {frames} of 7 frames")
+    ]
+    numbers = (1, 3, 5, 8, 9, 10, 11)
+    assert sorted(path.name for path in (tmp_path / "16x12").iterdir()) == [f"zoom_{n:04d}.png" for n in numbers]
+
+
+def test_mandelbrot_zoom_in_chunks_that_aim_for_a_run_time(tmp_path: Path) -> None:
+    printed = run_zoom(tmp_path)
+    assert len(list((tmp_path / "16x12").iterdir())) == 16
+    assert "Rendering 2 of 16 frames" in printed
+    assert "Tasks run: 16" in printed
 
 
 def test_embedding_minimal(tmp_path: Path) -> None:
