@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "conformance"
-FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING", "EXPR")
+FOLDERS = ("base", "REDACTED_ENV_VARS", "FEATURE_BUNDLE_1", "TASK_CHUNKING", "EXPR", "WRAP_ACTIONS")
 
 
 def found() -> list[Path]:

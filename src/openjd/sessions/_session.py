@@ -140,8 +140,7 @@ class Session(SessionView):
             The identifier to exit it with.
 
         Raises:
-            RuntimeError: The Session is not READY, the identifier is in use, or the environment defines wrap hooks and
-                an entered one does, too.
+            RuntimeError: The Session is not READY, the identifier is in use, or a second environment would wrap.
             ValueError: A variable's name or value is impossible.
         """
         entered = EnteredEnvironment(
@@ -206,8 +205,7 @@ class Session(SessionView):
 
         Raises:
             RuntimeError: The Session is not READY.
-            ValueError, TypeError: A parameter is given twice or is none, a variable is impossible, or an entered
-                environment wraps tasks and no step_name is given.
+            ValueError, TypeError: A parameter or variable is impossible, or a wrapped task has no step_name.
         """
         parameters = as_parameter_values(task_parameter_values)
         task = Task(step_script, parameters, step_name, resolved_symtab, has_banner=log_task_banner)
