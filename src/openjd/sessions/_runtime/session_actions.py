@@ -148,7 +148,7 @@ class SessionActions:
             self._end_here(action, StartFailed(reason))
             return
         self._log.subsection("Phase: Running action")
-        self._log.info(f"Running command {_shown(resolved.argv)}", LogContent.FILE_PATH | _CONTROL)
+        self._log.info(f"Running command {_shown(resolved.argv, self._log.redact)}", LogContent.FILE_PATH | _CONTROL)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
@@ -306,8 +306,14 @@ def _result(action: RunningAction, timeout: Optional[float]) -> ActionStatus:
         raise TimeoutError("The action has not ended yet.") from None
 
 
-def _shown(argv: Sequence[str]) -> str:
-    """A command line for the log; what follows the directive of a secret is hidden (RED-12)."""
-    line = shlex.join(argv)
+def _shown(argv: Sequence[str], redact: Callable[[str], str]) -> str:
+    """A command line for the log: secrets are hidden before they are quoted, and what follows their directive, too."""
+    line = " ".join(_quoted(redact(word)) for word in argv)
     directive = _SECRET_DIRECTIVE.search(line)
-    return f"{line[: directive.end()]} {MASK}" if directive else line
+    return f"{line[: directive.end()]} {MASK}" if directive else line  # RED-12
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it; a mask alone needs no quotes."""
+    like = word.replace(MASK, "x")
+    return word if shlex.quote(like) == like else shlex.quote(word)
