@@ -78,7 +78,7 @@ class SessionActions:
         self._log = resources.log
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
-        self._is_cleaned_up = False
+        self.is_cleaned_up = False
         self._is_of_job = True
         default_loop().know(self)
 
@@ -250,14 +250,14 @@ class SessionActions:
             with suppress(TimeoutError):
                 self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         with self.lock:
-            if self._is_cleaned_up:
+            if self.is_cleaned_up:
                 return
-            self._is_cleaned_up = True
+            self.is_cleaned_up = True
             self.lifecycle.cleanup()
         try:
             self._give_back(deadline)
         except BaseException:  # Ctrl-C: whoever calls again finishes it
-            self._is_cleaned_up = False
+            self.is_cleaned_up = False
             raise
 
     def _give_back(self, deadline: Optional[float]) -> None:
@@ -275,7 +275,7 @@ class SessionActions:
 
     def _forget(self) -> None:
         self.lock = threading.Lock()
-        self._is_cleaned_up = True
+        self.is_cleaned_up = True
         self.lifecycle.cleanup()
         self._resources.forget()
 
