@@ -14,6 +14,7 @@ LIFETIME = 120
 LINE = "This is a line of output like those that renderers print...\n"
 DIRECTIVE = "openjd_progress: 42.0\n"
 SECRETS = tuple(f"secret-value-{number}-0123456789abcdef" for number in range(5))
+MANY_SECRETS = tuple(f"s3cr3t/{number * 7919:06} & more of it" for number in range(200))
 
 
 def command(name: str, *arguments: object) -> list[str]:
@@ -33,6 +34,7 @@ def lines(kind: str, count: str) -> None:
         "plain": [LINE],
         "directives": [DIRECTIVE],
         "secrets": [f"The password is {secret}.\n" for secret in SECRETS],
+        "many-secrets": [f"The password is {secret}.\n" for secret in MANY_SECRETS],
     }[kind]
     hundreds = (LINE * 99 + others[number % len(others)] for number in range(10))
     block = "".join(hundreds).encode()
@@ -45,9 +47,9 @@ def write_all(block: bytes) -> None:
         block = block[os.write(1, block) :]
 
 
-def declare_secrets() -> None:
+def declare_secrets(kind: str) -> None:
     """Tell the session what to hide, as an environment's action does."""
-    for number, secret in enumerate(SECRETS):
+    for number, secret in enumerate({"secrets": SECRETS, "many-secrets": MANY_SECRETS}[kind]):
         print(f"openjd_redacted_env: SECRET_{number}={secret}")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from bench import bare, processes
-from bench.children import DIRECTIVE, SECRETS, command
+from bench.children import DIRECTIVE, MANY_SECRETS, SECRETS, command
 from bench.metric import PUBLISHED, Goal, Metric, Row, Values
 from bench.sessions import Driven, environment, listen, script
 
@@ -18,18 +19,27 @@ SOME = 200_000
 
 def of_kind(kind: str, count: int, quick: bool) -> Values:
     driven = Driven()
-    if kind == "secrets":
-        hide_secrets(driven)
     driven.run(script(*command("lines", kind, LEAST)))
     return printed(driven, kind, QUICK if quick else count)
 
 
-def hide_secrets(driven: Driven) -> None:
+def with_secrets(kind: str, count: int, quick: bool) -> Values:
+    """Plain lines, and then those of which some show a secret."""
+    count = QUICK if quick else count
+    driven = Driven()
+    driven.run(script(*command("lines", "plain", LEAST)))
+    plain = printed(driven, "plain", count)
+    hide_secrets(driven, kind)
+    found = printed(driven, kind, count)
+    return {**found, "part": found["rate"] / plain["rate"], "own": plain["processor"] / found["processor"]}
+
+
+def hide_secrets(driven: Driven, kind: str) -> None:
     """Make the secrets known, and look whether they are hidden indeed."""
-    driven.enter(environment(*command("declare-secrets")))
+    driven.enter(environment(*command("declare-secrets", kind)))
     listener = listen("The password is ")
-    driven.run(script(*command("lines", "secrets", LEAST)))
-    shown = {listener.line() for _ in SECRETS}
+    driven.run(script(*command("lines", kind, LEAST)))
+    shown = {listener.line() for _ in range(LEAST // 100)}
     if shown != {"The password is ********."}:
         raise RuntimeError(f"Secrets are shown: {shown}")
 
@@ -87,10 +97,26 @@ def metric(kind: str, label: str, *more: Row) -> Metric:
     )
 
 
+def secrets_metric(kind: str, count: int, wanted: str, goal: Goal) -> Metric:
+    rows = (
+        Row("rate", f"{SOME:,} lines, one of 100 shows one of {count} secrets", "1,000 lines/s"),
+        Row("processor", "… own processor time of a line", "µs"),
+        Row("part", "… part of the rate without secrets", ""),
+        Row("own", "… the same by processor time", ""),
+    )
+    return Metric(
+        f"lines-{kind}",
+        rows=tuple(replace(row, goal=goal) if row.key == wanted else row for row in rows),
+        library=partial(with_secrets, kind, SOME),
+        bare=partial(bare_lines, kind, SOME),
+    )
+
+
 METRICS = (
     metric("plain", "a million lines of one action", Row("growth", "… growth of the program's memory", "MB")),
     metric("directives", f"… one of 100 is `{DIRECTIVE.strip()}`"),
-    metric("secrets", f"… one of 100 shows one of {len(SECRETS)} secrets"),
+    secrets_metric("secrets", len(SECRETS), "part", Goal(0.7, at_least=True)),
+    secrets_metric("many-secrets", len(MANY_SECRETS), "rate", Goal(50, at_least=True)),
     Metric(
         "lines-idle",
         rows=(

@@ -18,7 +18,8 @@ import pytest
 
 from openjd.sessions._errors import ActionFailed, WorkspaceError
 from openjd.sessions._platform import directories, removal
-from openjd.sessions._runtime.workspace import Workspace, sweep
+from openjd.sessions._runtime.sweeping import sweep
+from openjd.sessions._runtime.workspace import Workspace
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534

@@ -57,6 +57,11 @@ def lines(count: str, text: str = "line") -> None:
     sys.stdout.writelines(f"{text} {number}\n" for number in range(1, int(count) + 1))
 
 
+def declare_secrets(count: str) -> None:
+    """Declare many secrets, each with characters that are quoted everywhere."""
+    sys.stdout.writelines(f"openjd_redacted_env: A=s3/ {number * 7919}\n" for number in range(int(count)))
+
+
 def raw(*pieces: str) -> None:
     r"""Print bytes given with escapes (``a\r\n\xff``), each piece by a write of its own."""
     for piece in pieces:
@@ -244,6 +249,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     "arguments": arguments,
     "both-streams": both_streams,
     "deaf": deaf,
+    "declare-secrets": declare_secrets,
     "die": die,
     "exit": exit_with,
     "family": family,

@@ -46,6 +46,7 @@ class Program:
     """A running program, given as what follows the prelude."""
 
     def __init__(self, root: Path, code: str) -> None:
+        self.root = root
         paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", *ABOUT_FORKS, "-c", PRELUDE + textwrap.dedent(code)],

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import StepScript as StepScriptModel
 
     from openjd.sessions._runtime.running_action import ActionFuture
-    from openjd.sessions._runtime.workspace import sweep
+    from openjd.sessions._runtime.sweeping import sweep
 
 __all__ = [
     "LOG",
@@ -75,7 +75,7 @@ __all__ = [
 
 _LATE = {
     "ActionFuture": "openjd.sessions._runtime.running_action",
-    "sweep": "openjd.sessions._runtime.workspace",
+    "sweep": "openjd.sessions._runtime.sweeping",
 }
 
 

@@ -22,7 +22,7 @@ from openjd.sessions._runtime.process_environment import (
 )
 from openjd.sessions._runtime.session_view import SessionView
 from openjd.sessions._session_user import SessionUser, group_of
-from openjd.sessions._types import EnvironmentIdentifier, Parameters, SessionCallbackType, SessionState
+from openjd.sessions._types import EnvironmentIdentifier, Parameters, SessionCallbackType
 
 _BASE_REVISION = "2023-09"
 
@@ -109,7 +109,7 @@ class Session(SessionView):
         self.cleanup()
 
     def __del__(self) -> None:
-        if self.state is not SessionState.ENDED:
+        if self._optional_actions is not None and not self._optional_actions.is_cleaned_up:
             self._resources.drop()
             text = f"Session {self._session_id!r} was dropped without cleanup()"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)  # may raise: the last thing done

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
 
 LOG_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
@@ -18,14 +18,14 @@ LOG_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 @dataclass(frozen=True)
 class SetVariable:
     name: str
-    value: str
+    value: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class SetSecretVariable:
     name: str
-    value: str
-    secrets: tuple[str, ...]
+    value: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     """The value, and how it is spelled in the line."""
 
 
@@ -60,7 +60,7 @@ class Malformed:
 
     kind: str
     reason: str
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class NearMiss:
     """A line that was probably meant to change a variable (DIR-19)."""
 
     kind: str
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 Directive = Union[

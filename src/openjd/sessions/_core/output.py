@@ -7,7 +7,7 @@ line that declares it is shown, and nothing leaves this room with a secret in it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional, Union
 
 from openjd.sessions._core.directives import (
@@ -64,7 +64,7 @@ class VariableChange:
     """A variable gets a value, or loses it (None). The value is the real one."""
 
     name: str
-    value: Optional[str]
+    value: Optional[str] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,29 @@
-"""Hide known secrets in text.
+"""Hide known secrets in text, however they are spelled.
 
-Rules: RED-1, RED-6, RED-7. Each value is searched for in a whole block at once, which costs nanoseconds a line; careful
-work begins at a hit. The work is bounded by the length of the text, whatever the values look like.
+Rules: RED-1, RED-6, RED-7. A whole block is searched at once, which costs nanoseconds a line; careful work begins at a
+hit. Work and memory are bounded, whatever the secrets look like and however many there are: beyond that, everything is
+hidden.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from typing import Callable
 
+from openjd.sessions._core.disguises import Family, families
 from openjd.sessions._core.lines import MAX_LINE
+from openjd.sessions._core.spellings import Span, Spellings, TooMuchWork
 
 MASK = "********"
 
+MOST_MEMORY = 96 * 1024 * 1024
+"""About how many bytes all spellings of the secrets may take."""
+_LINE_SIZE = 200
+"""About the bytes that a line takes beside its text."""
+
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LINE = re.compile(r"[^\r\n]+")
-
-_Span = tuple[int, int]
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class Redactor:
@@ -26,91 +33,90 @@ class Redactor:
     """
 
     def __init__(self) -> None:
-        self._inside: dict[str, int] = {}
-        """What is hidden wherever it occurs in a line, with its period."""
-        self._across: dict[str, int] = {}
+        self._known: dict[str, None] = {}
+        self._inside = Spellings()
+        """What is hidden wherever it occurs in a line."""
+        self._across = Spellings()
         """Values of several lines, hidden as a whole."""
         self._alone: dict[str, None] = {}
         """What is hidden only where it is a complete line."""
+        self._memory = 0
 
     @property
     def has_secrets(self) -> bool:
-        return bool(self._inside)
+        return bool(self._known)
 
     @property
     def reach(self) -> int:
         """How many characters beyond a border in a line must be known to find a secret that crosses it."""
-        return max((len(secret) - 1 for secret in self._inside.copy()), default=0)
+        return self._inside.reach
 
     def add(self, value: str) -> None:
         """Make a value secret from now on; the empty one never is (RED-6, RED-7)."""
         value = value.strip("\r\n")
+        if not value or value in self._known or self._hides_everything:
+            return
         first, *middle = _LINE_END.split(value)
         last = middle.pop() if middle else ""
         for line in filter(None, (first, last)):
-            self._inside[line] = _period(line)
+            self._hide_inside(line)
         for line in filter(None, middle):
             if len(line) <= MAX_LINE:
                 self._alone[line] = None
+                self._memory += len(line) + _LINE_SIZE
             else:  # longer lines are not logged as a whole (DIR-4)
-                self._inside[line] = _period(line)
+                self._hide_inside(line)
         if last:
-            self._across[value] = _period(value)
+            self._memory += self._across.add(Family((value,), (value,)))
+            self._hide_inside(value)
+        self._known[value] = None
+
+    def _hide_inside(self, secret: str) -> None:
+        for family in families(secret):
+            self._memory += self._inside.add(family)
+
+    @property
+    def _hides_everything(self) -> bool:
+        return self._memory > MOST_MEMORY
 
     def redact(self, text: str) -> str:
         """Hide the secrets in one message; a value of several lines becomes one mask."""
         if not self.has_secrets:
             return text
-        return _hide(text, 0, len(text), [*self._found_lines(text), *_find(text, self._across)])
+        found = self._found_lines(text)
+        if _LINE_END.search(text) is not None:
+            found += self._found(self._across, text)
+        return _hide(text, 0, len(text), found)
 
     def redact_lines(self, text: str) -> str:
         """Hide the secrets in complete lines, joined by line feeds, which stay as many as they are."""
-        return _hide(text, 0, len(text), self._found_lines(text))
+        return _hide(text, 0, len(text), self._found_lines(text)) if self.has_secrets else text
 
     def redact_part(self, text: str, start: int, end: int) -> str:
         """Give a part of a line, without the secrets in it and those that cross its borders."""
-        return _hide(text, start, end, _find(text, self._inside))
+        return _hide(text, start, end, self._found(self._inside, text)) if self.has_secrets else text[start:end]
 
-    def _found_lines(self, text: str) -> list[_Span]:
-        found = _find(text, self._inside)
-        if self._alone and not self._alone.keys().isdisjoint(_LINE.findall(text)):
-            found += [line.span() for line in _LINE.finditer(text) if line.group() in self._alone]
+    def _found_lines(self, text: str) -> list[Span]:
+        found = self._found(self._inside, text)
+        if self._alone:
+            found += _lines(text, self._is_alone)
         return found
 
+    def _found(self, secrets: Spellings, text: str) -> list[Span]:
+        try:
+            return secrets.find(text) if not self._hides_everything else _lines(text)
+        except TooMuchWork:
+            return _lines(text)
 
-def _find(text: str, secrets: dict[str, int]) -> list[_Span]:
-    return [span for secret, period in secrets.copy().items() for span in _occurrences(text, secret, period)]
-
-
-def _occurrences(text: str, secret: str, period: int) -> Iterator[_Span]:
-    """Give the places of a secret; where it overlaps itself by whole periods, or touches itself, they are one."""
-    repeat = secret[-period:]
-    start = text.find(secret)
-    while start >= 0:
-        end = start + len(secret)
-        while text.startswith(repeat, end):
-            end += period
-        yield start, end
-        start = text.find(secret, end - len(secret) + 1)
+    def _is_alone(self, line: str) -> bool:
+        return line in self._alone or ("\x1b" in line and _COLOUR.sub("", line) in self._alone)
 
 
-def _period(text: str) -> int:
-    """The smallest distance at which a text agrees with itself (Knuth, Morris, Pratt).
-
-    With it, occurrences that overlap by more than a half are passed over in one go, and searching stays linear.
-    """
-    borders = [0] * len(text)
-    border = 0
-    for index in range(1, len(text)):
-        while border and text[index] != text[border]:
-            border = borders[border - 1]
-        if text[index] == text[border]:
-            border += 1
-        borders[index] = border
-    return len(text) - border
+def _lines(text: str, is_hidden: Callable[[str], bool] = bool) -> list[Span]:
+    return [line.span() for line in _LINE.finditer(text) if is_hidden(line[0])]
 
 
-def _hide(text: str, start: int, end: int, spans: list[_Span]) -> str:
+def _hide(text: str, start: int, end: int, spans: list[Span]) -> str:
     """Give a part of a text with a mask for every span that lies in it or crosses its borders."""
     shown = []
     for first, last in _merged(spans):
@@ -120,9 +126,9 @@ def _hide(text: str, start: int, end: int, spans: list[_Span]) -> str:
     return "".join((*shown, text[start:end]))
 
 
-def _merged(spans: list[_Span]) -> list[_Span]:
+def _merged(spans: list[Span]) -> list[Span]:
     """Merge spans that overlap or touch."""
-    merged: list[_Span] = []
+    merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))

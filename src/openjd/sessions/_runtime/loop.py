@@ -65,6 +65,7 @@ class Loop:
         self._lock = threading.Lock()
         self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
         self._joined: set[object] = set()
+        self._all_parted = threading.Event()
         self._mailbox: deque[Call] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -87,12 +88,15 @@ class Loop:
         """Be there until ``part`` is called with this key; the threads start if they don't run."""
         with self._lock:
             self._joined.add(key)
+            self._all_parted.clear()
             self._start()
 
     def part(self, key: object) -> None:
         """One user less; with the last one the threads stop, as soon as the mailbox is empty."""
         with self._lock:
             self._joined.discard(key)
+            if not self._joined:
+                self._all_parted.set()
         self.post(_nothing)
 
     def _start(self) -> None:
@@ -223,6 +227,8 @@ class Loop:
         deadline = time.monotonic() + EXIT_LIMIT
         for user in list(self._users):
             user._end_at_exit(deadline)
+        if self._joined:  # Sessions that have been dropped just now
+            self._all_parted.wait(max(0.0, deadline - time.monotonic()))
 
     def forget(self) -> None:
         """This is a forked child: close what is the parent's."""

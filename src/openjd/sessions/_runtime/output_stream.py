@@ -13,7 +13,10 @@ from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, Timer
 
 BLOCK_SIZE = 64 * 1024
-"""Bytes read at a time."""
+"""Bytes read at a time, at most."""
+LEAST_BLOCK_SIZE = 1024
+PATIENCE = 0.020
+"""Seconds of processor time that it may take to understand a block; if it takes longer, less is read at a time."""
 QUIET_PERIODS = (1.0, 5.0)
 """Seconds to wait for output that something holds open after the command has exited: unsaid, then said (rule DIR-8)."""
 
@@ -46,6 +49,7 @@ class OutputStream:
         self._descriptor = descriptor
         self._outbox = outbox
         self._listener = listener
+        self._block_size = LEAST_BLOCK_SIZE
         self._has_ended = False
         self._has_dropped = False
         self._is_paused = False
@@ -105,7 +109,7 @@ class OutputStream:
     def _read_block(self) -> bool:
         """Read one block; False if there is none."""
         try:
-            block = os.read(self._descriptor, BLOCK_SIZE)
+            block = os.read(self._descriptor, self._block_size)
         except BlockingIOError:
             if self._ends_when_empty:
                 self._end()
@@ -117,10 +121,19 @@ class OutputStream:
         if self._has_ended:
             self._drop()
         else:
+            began = time.thread_time()
             self._listener.take(block)
+            self._adapt(time.thread_time() - began)
             if self._outbox.is_full(lambda: self._loop.post(self._resume)):
                 self._pause()
         return True
+
+    def _adapt(self, seconds: float) -> None:
+        """Read so much at a time that nobody's block holds up the loop, whatever it says."""
+        if seconds > PATIENCE:
+            self._block_size = max(LEAST_BLOCK_SIZE, self._block_size // 4)
+        elif self._block_size < BLOCK_SIZE:
+            self._block_size *= 4
 
     def _end(self) -> None:
         if not self._has_ended:

@@ -14,6 +14,7 @@ from openjd.sessions._errors import SessionError, WorkspaceError
 from openjd.sessions._logging import LOG, LogContent, SessionLog, log_host_information
 from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, default_loop
+from openjd.sessions._runtime.sweeping import sweep_default_root
 from openjd.sessions._runtime.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ def open_resources(
         extra = {"session_id": session_id, "openjd_log_content": content}
         LOG.error(f"ERROR creating Session Working Directory: {error}", extra=extra)
         raise
+    if retains_directory:
+        workspace.disown()
+    if root is None:
+        sweep_default_root()
     redactor = Redactor()
     log = SessionLog(session_id, redactor.redact)
     log_host_information(log)

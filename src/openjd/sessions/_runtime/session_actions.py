@@ -78,7 +78,7 @@ class SessionActions:
         self._log = resources.log
         self._audience = _WeakAudience(self)
         self._around: Optional[Surroundings] = None
-        self._is_cleaned_up = False
+        self.is_cleaned_up = False
         self._is_of_job = True
         default_loop().know(self)
 
@@ -148,7 +148,7 @@ class SessionActions:
             self._end_here(action, StartFailed(reason))
             return
         self._log.subsection("Phase: Running action")
-        self._log.info(f"Running command {_shown(resolved.argv)}", LogContent.FILE_PATH | _CONTROL)
+        self._log.info(f"Running command {_shown(resolved.argv, self._log.redact)}", LogContent.FILE_PATH | _CONTROL)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
@@ -250,14 +250,14 @@ class SessionActions:
             with suppress(TimeoutError):
                 self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         with self.lock:
-            if self._is_cleaned_up:
+            if self.is_cleaned_up:
                 return
-            self._is_cleaned_up = True
+            self.is_cleaned_up = True
             self.lifecycle.cleanup()
         try:
             self._give_back(deadline)
         except BaseException:  # Ctrl-C: whoever calls again finishes it
-            self._is_cleaned_up = False
+            self.is_cleaned_up = False
             raise
 
     def _give_back(self, deadline: Optional[float]) -> None:
@@ -275,7 +275,7 @@ class SessionActions:
 
     def _forget(self) -> None:
         self.lock = threading.Lock()
-        self._is_cleaned_up = True
+        self.is_cleaned_up = True
         self.lifecycle.cleanup()
         self._resources.forget()
 
@@ -306,8 +306,14 @@ def _result(action: RunningAction, timeout: Optional[float]) -> ActionStatus:
         raise TimeoutError("The action has not ended yet.") from None
 
 
-def _shown(argv: Sequence[str]) -> str:
-    """A command line for the log; what follows the directive of a secret is hidden (RED-12)."""
-    line = shlex.join(argv)
+def _shown(argv: Sequence[str], redact: Callable[[str], str]) -> str:
+    """A command line for the log: secrets are hidden before they are quoted, and what follows their directive, too."""
+    line = " ".join(_quoted(redact(word)) for word in argv)
     directive = _SECRET_DIRECTIVE.search(line)
-    return f"{line[: directive.end()]} {MASK}" if directive else line
+    return f"{line[: directive.end()]} {MASK}" if directive else line  # RED-12
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it; a mask alone needs no quotes."""
+    like = word.replace(MASK, "x")
+    return word if shlex.quote(like) == like else shlex.quote(word)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import WorkspaceError
-from openjd.sessions._platform import check_platform
 from openjd.sessions._runtime.files_directory import FilesDirectory, unwritable
 
 if TYPE_CHECKING:
@@ -123,6 +122,10 @@ class Workspace:
 
             return remove_tree(*os.path.split(self.path))
 
+    def disown(self) -> None:
+        """Have the directory be nobody's property, which is never swept."""
+        self._mark.remove()
+
     def release(self) -> None:
         """Leave everything where it is, as nobody's property."""
         self.files.close()
@@ -132,32 +135,6 @@ class Workspace:
         """Close the descriptors and touch nothing else: for a forked child, whose parent owns the rest."""
         self.files.close()
         self._mark.close()
-
-
-def sweep(root: Optional[Path] = None) -> list[Path]:
-    """Delete the working directories of this user whose programs are gone.
-
-    Args:
-        root: Where they lie; ``None`` for the default root.
-
-    Returns:
-        The paths of those that have been deleted; what cannot be deleted stays for the next time.
-    """
-    check_platform()
-    from openjd.sessions._platform.directories import abandoned_marks, open_root
-    from openjd.sessions._platform.removal import remove_tree
-
-    deleted = []
-    with open_root(root) as place:
-        for mark in abandoned_marks(place):
-            path = Path(place.path, mark.name)
-            was_there = os.path.lexists(path)
-            if remove_tree(place.path, mark.name):
-                mark.close()
-            else:
-                mark.remove()
-                deleted += [path] if was_there else []
-    return deleted
 
 
 def _sticky_warning(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: run and check templates; ``openjd-sessions`` and ``python -m openjd.sessions``."""
+"""The command line: run and check templates, sweep; ``openjd-sessions`` and ``python -m openjd.sessions``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Optional
 
 from openjd.sessions._errors import SessionError
-from openjd.sessions.cli.arguments import CheckOptions, Options, parse_arguments
+from openjd.sessions.cli.arguments import CheckOptions, Options, SweepOptions, parse_arguments
 from openjd.sessions.cli.display import as_document
 from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.output import Output
 from openjd.sessions.cli.running import FAILED, INTERRUPTED, INVALID, SUCCEEDED, run
+from openjd.sessions.cli.sweeping import sweep
 from openjd.sessions.cli.templates import accepted_extensions, read_template
 
 __all__ = ("main",)
@@ -34,6 +35,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _run_command(options: Options, output: Output, complaints: Output) -> int:
     try:
+        if isinstance(options, SweepOptions):
+            return SUCCEEDED if sweep(options, output, complaints) else FAILED
         return _check(options, output) if isinstance(options, CheckOptions) else run(options, output, complaints)
     except (InputError, OSError) as error:
         _complain(str(error), options, output, complaints)
@@ -58,5 +61,5 @@ def _check(options: CheckOptions, output: Output) -> int:
 def _complain(message: str, options: Options, output: Output, complaints: Output) -> None:
     """Say what is wrong; who wanted a document gets one as well."""
     complaints.write(f"ERROR: {message}\n")
-    if options.output != "human-readable":
+    if not isinstance(options, SweepOptions) and options.output != "human-readable":
         output.write(as_document({"status": "error", "message": message}, options.output))

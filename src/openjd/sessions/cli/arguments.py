@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 from openjd.sessions._version import __version__
 from openjd.sessions.cli.documents import is_file_reference
@@ -41,7 +41,16 @@ class RunOptions:
     timestamp_format: str
 
 
-Options = Union[CheckOptions, RunOptions]
+@dataclass(frozen=True)
+class SweepOptions:
+    """The arguments of ``sweep``."""
+
+    root: Optional[str]
+    dry_run: bool
+
+
+Options = Union[CheckOptions, RunOptions, SweepOptions]
+_KINDS: dict[str, Callable[..., Options]] = {"run": RunOptions, "check": CheckOptions, "sweep": SweepOptions}
 
 
 def parse_arguments(argv: Optional[Sequence[str]] = None) -> Options:
@@ -51,7 +60,7 @@ def parse_arguments(argv: Optional[Sequence[str]] = None) -> Options:
         SystemExit: With status 2 if it breaks the grammar, with 0 if it only asked for help or the version.
     """
     arguments = vars(_parser().parse_args(argv))
-    return CheckOptions(**arguments) if arguments.pop("command") == "check" else RunOptions(**arguments)
+    return _KINDS[arguments.pop("command")](**arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_job_arguments(run)
     _add_task_arguments(run)
     _add_session_arguments(run)
+    sweep = commands.add_parser("sweep", help="delete the working directories of programs that are gone")
+    _add_sweep_arguments(sweep)
     return parser
 
 
@@ -149,6 +160,11 @@ def _add_session_arguments(parser: argparse.ArgumentParser) -> None:
         default="relative",
         help="the times in the log; default: %(default)s",
     )
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", metavar="ROOT", nargs="?", help="where they lie; the default root if not given")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
 
 def _job_parameter(text: str) -> str:

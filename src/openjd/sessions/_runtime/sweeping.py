@@ -1,0 +1,76 @@
+"""Deleting the working directories of programs that have gone (DESIGN §11, API §16a).
+
+Only what can be locked as ours is touched: neither a directory whose program lives, wherever its process ids are valid,
+nor one that is retained, nor one that another user has marked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Optional
+
+from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._platform import check_platform
+
+Rest = tuple[str, str]
+"""The path of what could not be deleted, and why."""
+
+
+def sweep(root: Optional[Path] = None) -> list[Path]:
+    """Delete the working directories of this user whose programs are gone.
+
+    Args:
+        root: Where they lie; ``None`` for the default root.
+
+    Returns:
+        The paths of those that have been deleted; what cannot be deleted stays for the next time.
+
+    Raises:
+        WorkspaceError: The root does not exist, or can't be trusted.
+    """
+    return [path for path, rest in swept(root) if not rest]
+
+
+def swept(root: Optional[Path] = None, *, is_trial: bool = False) -> Iterator[tuple[Path, list[Rest]]]:
+    """Delete them one by one.
+
+    Args:
+        root: As for ``sweep``.
+        is_trial: Tell only what would be deleted.
+
+    Yields:
+        The path of each, and what could not be deleted of it.
+    """
+    check_platform()
+    from openjd.sessions._platform.directories import abandoned_marks, open_root
+    from openjd.sessions._platform.removal import remove_tree
+
+    with open_root(root) as place:
+        for mark in abandoned_marks(place):
+            path = Path(place.path, mark.name)
+            was_there = os.path.lexists(path)
+            rest = [] if is_trial else remove_tree(place.path, mark.name)
+            if is_trial or rest:
+                mark.close()
+            else:
+                mark.remove()
+            if was_there:
+                yield path, rest
+
+
+@cache
+def sweep_default_root() -> None:
+    """Once in a program's life, sweep the default root; nobody waits for it, and nothing comes of it but room."""
+    sweeper = threading.Thread(target=_sweep_quietly, name="openjd.sessions sweep", daemon=True)
+    with suppress(RuntimeError):  # there are too many threads
+        sweeper.start()
+
+
+def _sweep_quietly() -> None:
+    with suppress(OSError, WorkspaceError):
+        sweep()

@@ -1,0 +1,77 @@
+"""Fixtures for Sessions with real processes: what a `conftest.py` takes from here, its tests have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openjd.sessions import LOG
+from support.programs import Begin, Program, Run
+from support.stage import Gate, Journal, OpenStage, Stage, wait_until
+
+
+@pytest.fixture
+def open_stage(tmp_path: Path) -> Iterator[OpenStage]:
+    """Opens stages, given what a Session is to be made with, and closes them at the end."""
+    stages: list[Stage] = []
+
+    def open_one(**options: Any) -> Stage:
+        stages.append(Stage(tmp_path, **options))
+        return stages[-1]
+
+    yield open_one
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def stage(open_stage: OpenStage) -> Stage:
+    """A Session without anything special."""
+    return open_stage()
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    """What is logged, by whomever."""
+    made = Journal()
+    LOG.addHandler(made)
+    yield made
+    LOG.removeHandler(made)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """What a shell script can wait for."""
+    made = Gate(tmp_path / "gate")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Begins programs; at the end nothing of them is left."""
+    programs: list[Program] = []
+
+    def begin_one(code: str) -> Program:
+        programs.append(Program(tmp_path, code))
+        return programs[-1]
+
+    yield begin_one
+    for program in programs:
+        program.close()
+        wait_until(lambda program=program: program.helpers() == [])  # type: ignore[misc]
+
+
+@pytest.fixture
+def run(begin: Begin) -> Run:
+    """Runs programs that must succeed."""
+
+    def run_one(code: str) -> list[str]:
+        status, output, complaints = begin(code).finish()
+        assert (status, complaints) == (0, ""), output
+        return output
+
+    return run_one

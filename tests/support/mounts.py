@@ -1,0 +1,67 @@
+"""File systems for tests, where they may be mounted (by root on Linux); elsewhere the test is skipped."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_file_system(place: Path, size: int = 256, files: int = 1000) -> Iterator[None]:
+    """A file system in memory, of some kilobytes and for some files."""
+    options = f"size={size}k,nr_inodes={files}"
+    _run("mount", "-t", "tmpfs", "-o", options, "none", str(place))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def make_read_only(place: Path) -> None:
+    _run("mount", "-o", "remount,ro", str(place))
+
+
+def make_writable(place: Path) -> None:
+    _run("mount", "-o", "remount,rw", str(place))
+
+
+def make_immutable(path: Path) -> None:
+    """Have a file that not even root can delete."""
+    _run("chattr", "+i", str(path))
+
+
+def make_mutable(path: Path) -> None:
+    _run("chattr", "-i", str(path))
+
+
+@contextmanager
+def silent_file_system(place: Path) -> Iterator[None]:
+    """A file system that never answers, like one of a network whose server has gone, until the block ends."""
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("This system has no FUSE")
+    try:
+        options = f"fd={server},rootmode=40000,user_id=0,group_id=0,allow_other"
+        if ctypes.CDLL(None).mount(b"silent", os.fsencode(place), b"fuse", 0, options.encode()):
+            pytest.skip("may not mount a file system")
+        try:
+            yield
+        finally:
+            os.close(server)
+            server = -1
+            subprocess.run(["umount", "--lazy", place], check=True)
+    finally:
+        if server >= 0:
+            os.close(server)
+
+
+def _run(*command: str) -> None:
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip(f"may not {command[0]}")
