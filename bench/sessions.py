@@ -100,18 +100,18 @@ class Driven:
             self.ended_at = time.perf_counter()
             self._ended.put(self)
 
-    def start(self, script: StepScript) -> None:
+    def start(self, script: StepScript, parameters: Optional[Mapping[str, ParameterValue]] = None) -> None:
         self.started_at = time.perf_counter()
-        self.session.run_task(step_script=script, task_parameter_values={})
+        self.session.run_task(step_script=script, task_parameter_values=dict(parameters or {}), step_name="Bench")
 
     def wait(self) -> float:
         """Wait for the end of an action of this session; the moment in which it was told."""
         self._ended.get(timeout=LONGEST_ACTION)
         return self.ended_at
 
-    def run(self, script: StepScript) -> float:
+    def run(self, script: StepScript, parameters: Optional[Mapping[str, ParameterValue]] = None) -> float:
         """Run a task that is expected to succeed; the seconds from the call to the final status."""
-        self.start(script)
+        self.start(script, parameters)
         self.wait()
         self._check()
         return self.seconds()

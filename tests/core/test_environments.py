@@ -10,6 +10,7 @@ from openjd.model import parse_model
 from openjd.model.v2023_09 import Environment
 
 from openjd.sessions._core.environments import (
+    HOOKS,
     EnteredEnvironment,
     EnvironmentStack,
     VariableChanges,
@@ -170,3 +171,98 @@ def test_unset_ends_with_its_environment() -> None:
     assert compose_environment(*stack.variables()) == {}
     stack.pop()
     assert compose_environment(*stack.variables()) == {"A": "1"}
+
+
+# Who wraps
+
+
+@pytest.mark.parametrize("action", ["onEnter", "onRun", "onExit"])
+def test_wrapper_of_inner_actions(action: str) -> None:
+    """WRAP-1, WRAP-3, WRAP-5: not of its own, and of nothing when it is gone."""
+    stack = stack_of("outer")
+    assert stack.wrapper_of(action, "outer") is None
+    wrapping = EnteredEnvironment("w", environment("Container", wraps=True), VariableLayer(), None, None)
+    stack.push(wrapping)
+    assert stack.wrapper_of(action, "w") is None
+    stack.push(entered("inner"))
+    found = stack.wrapper_of(action, "inner")
+    assert found is not None
+    assert found[0].identifier == "w"
+    script = wrapping.environment.script
+    assert script is not None
+    assert found[1] is getattr(script.actions, HOOKS[action])
+    stack.pop()
+    stack.pop()
+    assert stack.wrapper_of(action) is None
+
+
+def test_wrapped_tasks_need_a_step_name() -> None:
+    """TASK-2"""
+    stack = stack_of("outer")
+    stack.check_task(None)
+    stack.push(EnteredEnvironment("w", environment("Container", wraps=True), VariableLayer(), None, None))
+    stack.check_task("S")
+    with pytest.raises(ValueError, match="environment 'Container' wraps tasks"):
+        stack.check_task(None)
+
+
+# What has been defined
+
+
+def printed(*changes: tuple[str, Optional[str]]) -> VariableChanges:
+    made = VariableChanges()
+    for name, value in changes:
+        if value is None:
+            made.unset(name)
+        else:
+            made.set(name, value)
+    return made
+
+
+def test_defined_variables_in_order_of_first_definition() -> None:
+    """WRAP-16"""
+    stack = EnvironmentStack()
+    stack.push(entered("a"))
+    stack.replace_layer("a", VariableLayer({"B": "1", "A": "1"}))
+    stack.apply_changes("a", printed(("C", "1"), ("A", "2")))
+    stack.apply_changes(None, printed(("D", "task"), ("B", "task")))
+    assert stack.defined_variables({"E": "entering"}) == ["B=1", "A=2", "C=1", "D=task", "E=entering"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "task", "while_entered", "afterwards"),
+    [
+        ([{"K": "a"}], [], ["K=a"], ["K=a"]),
+        ([{"K": "a"}, {"K": "b"}], [], ["K=b"], ["K=b"]),
+        ([{"K": "a"}], [("K", "task")], ["K=a"], ["K=task"]),
+        ([{"K": "a"}], [("K", None)], ["K=a"], []),
+        ([{"K": "a"}, {"K": None}], [], [], []),
+        ([{"K": None}], [("K", "task")], [], ["K=task"]),
+        ([{"K": None}], [("K", "task"), ("K", None)], [], []),
+        ([], [("K", None), ("K", "task")], ["K=task"], ["K=task"]),
+        ([], [("K", "")], ["K="], ["K="]),
+    ],
+)
+def test_values_of_defined_variables(
+    layers: list[dict[str, Optional[str]]],
+    task: list[tuple[str, Optional[str]]],
+    while_entered: list[str],
+    afterwards: list[str],
+) -> None:
+    """WRAP-17"""
+    stack = EnvironmentStack()
+    for index, layer in enumerate(layers):
+        stack.push(entered(str(index)))
+        stack.replace_layer(str(index), VariableLayer(layer))
+    stack.apply_changes(None, printed(*task))
+    assert stack.defined_variables({}) == while_entered
+    for _ in layers:
+        stack.pop()
+    assert stack.defined_variables({}) == afterwards
+
+
+def test_changes_of_an_environment_that_is_gone_are_nobodys() -> None:
+    """A program can clean up while an action enters; then nothing is left to be changed."""
+    stack = EnvironmentStack()
+    stack.apply_changes("gone", printed(("K", "1")))
+    assert stack.defined_variables({}) == []

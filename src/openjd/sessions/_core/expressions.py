@@ -32,9 +32,6 @@ from openjd.sessions import _path_mapping
 Values = Mapping[str, ExprValue]
 """Values of symbols by their full names."""
 
-ENGINE_ERRORS = (ValueError, TypeError, ArithmeticError)
-"""What the engine raises for values and expressions that are wrong."""
-
 _HOST_FUNCTIONS = {"apply_path_mapping"}
 _MOST_REMEMBERED = 4096
 _LARGEST_REMEMBERED = 16_384
@@ -68,7 +65,7 @@ class Expressions:
         """The value of an expression; its default limits of memory and operations hold (SYM-18).
 
         Raises:
-            ENGINE_ERRORS: It has none; the message is the engine's, of several lines.
+            ValueError, TypeError, ArithmeticError: It has none; the message is the engine's, of several lines.
         """
         text = text.strip()
         if text in values:
@@ -85,6 +82,21 @@ class Expressions:
             expression.inputs, expression.result = inputs, result
         return result
 
+    @staticmethod
+    def convert(value: object, type_name: Optional[str] = None) -> ExprValue:
+        """A value of a type, or of the type that the Python value has (SYM-6).
+
+        Raises:
+            ValueError, TypeError, ArithmeticError: It does not fit.
+        """
+        if isinstance(value, ExprValue):
+            return value
+        return ExprValue(None) if value is None else ExprValue(value, type_name)
+
+    @staticmethod
+    def is_list(value: ExprValue) -> bool:
+        return bool(value.type.type_code == TypeCode.LIST)
+
     def _parse(self, text: str) -> _Expression:
         parsed = parse_expression(text)
         expression = _Expression(
@@ -95,34 +107,11 @@ class Expressions:
         return expression
 
 
-def typed(value: object, type_name: str) -> ExprValue:
-    """A value of a type of the expression language (SYM-6).
-
-    Raises:
-        ENGINE_ERRORS: It cannot be converted.
-    """
-    return ExprValue(None) if value is None else ExprValue(value, type_name)
-
-
-def untyped(value: object) -> ExprValue:
-    """A value whose type is that of the Python value."""
-    return value if isinstance(value, ExprValue) else ExprValue(value)
-
-
-def as_text(value: ExprValue) -> str:
-    """The string form within a format string (SYM-16)."""
-    return "" if value.is_null else str(value)
-
-
-def is_list(value: ExprValue) -> bool:
-    return bool(value.type.type_code == TypeCode.LIST)
-
-
 def table_values(table: object) -> dict[str, ExprValue]:
     """The entries of a ``SerializedSymbolTable``, with paths in the host's format (SYM-5).
 
     Raises:
-        ENGINE_ERRORS: It cannot be read.
+        ValueError, TypeError: It cannot be read.
     """
     if not isinstance(table, SerializedSymbolTable):
         raise TypeError(f"it must be an openjd.expr.SerializedSymbolTable, not {type(table).__name__}")

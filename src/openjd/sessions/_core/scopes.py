@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Callable, Optional, Union
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from openjd.expr import ExprValue
 
     from openjd.sessions._core.expressions import Expressions
+
+ENGINE_ERRORS = (ValueError, TypeError, ArithmeticError)
+"""What the expression engine raises for values and expressions that are wrong."""
 
 LONGEST_BINDING = 4096
 """Characters of a ``let`` binding; far longer ones can exhaust the stack of the engine's parser (SYM-20)."""
@@ -116,13 +120,11 @@ class Scope:
         whole = text.whole_field_expression()
         if whole is None or whole.expression is None:
             return self._resolve_expressions(text, where)
-        from openjd.sessions._core.expressions import is_list
-
         source = whole.expression.expr
         value = self._evaluate(source, where)
         if value.is_null:
             return None
-        if is_list(value):
+        if self._engine().is_list(value):
             return [str(element) for element in value]
         return self._spelt(source, value)
 
@@ -160,10 +162,9 @@ class Scope:
 
     def _evaluate(self, source: str, where: str) -> ExprValue:
         values = self._values
-        engine = self._engine()
         try:
-            return engine.evaluate(source, values)
-        except (ValueError, TypeError, ArithmeticError) as error:
+            return self._engine().evaluate(source, values)
+        except ENGINE_ERRORS as error:
             raise ActionFailed(f"{where} cannot be resolved: {error}") from error
 
     def _bound(self, binding: str, source: str, values: Mapping[str, ExprValue], where: str) -> ExprValue:
@@ -174,14 +175,14 @@ class Scope:
             )
         try:
             return self._engine().evaluate(source, values)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except ENGINE_ERRORS as error:
             raise ActionFailed(f"{where} cannot be evaluated: {error}") from error
 
     def _spelt(self, source: str, value: ExprValue) -> str:
-        from openjd.sessions._core.expressions import as_text
-
         spelling = self._spellings.get(source.strip())
-        return as_text(value) if spelling is None else spelling
+        if spelling is not None:
+            return spelling
+        return "" if value.is_null else str(value)
 
     @cached_property
     def _table(self) -> SymbolTable:
@@ -193,7 +194,12 @@ class Scope:
     def _values(self) -> dict[str, ExprValue]:
         """The symbols as expressions see them (SYM-6, SYM-7)."""
         values = dict(self._below._values) if self._below else {}
-        values.update((name, _converted(name, value)) for name, value in self._own.items())
+        convert = self._engine().convert
+        for name, value in self._own.items():
+            try:
+                values[name] = convert(value.value, value.type) if isinstance(value, Typed) else convert(value)
+            except ENGINE_ERRORS as error:
+                raise ActionFailed(f"{name} has a value that does not fit its type: {error}") from error
         return values
 
     @cached_property
@@ -213,7 +219,7 @@ def table_symbols(table: object) -> dict[str, object]:
     Raises:
         ActionFailed: It cannot be read (SYM-13).
     """
-    from openjd.sessions._core.expressions import ENGINE_ERRORS, table_values
+    from openjd.sessions._core.expressions import table_values
 
     try:
         return dict(table_values(table))
@@ -256,31 +262,20 @@ def _mapped(parameter: ParameterValue, mapper: PathMapper) -> object:
     return parameter.value
 
 
-def _converted(name: str, value: object) -> ExprValue:
-    from openjd.sessions._core.expressions import ENGINE_ERRORS, typed, untyped
-
-    try:
-        return typed(value.value, value.type) if isinstance(value, Typed) else untyped(value)
-    except ENGINE_ERRORS as error:
-        raise ActionFailed(f"{name} has a value that does not fit its type: {error}") from error
-
-
 def _has_extension(text: FormatString) -> bool:
-    """Whether it was parsed with EXPR: otherwise the model tells of no symbols that it refers to (MODEL-9)."""
+    """Whether it was parsed with EXPR.
+
+    Otherwise the model tells of no symbols that it refers to (MODEL-9), and a name without a dot, such as ``null``, has
+    no value.
+    """
     for part in text.expressions:
         expression = part.expression
-        if expression is not None:
-            if expression.accessed_symbols or expression.called_functions:
+        if expression is None:
+            continue
+        if expression.accessed_symbols or expression.called_functions:
+            return True
+        if not _DOTTED_NAME.fullmatch(expression.expr):
+            with suppress(ValueError):
+                expression.evaluate_value(symtab=SymbolTable())
                 return True
-            if not _DOTTED_NAME.fullmatch(expression.expr):
-                return _is_constant(part.expression)
     return False
-
-
-def _is_constant(expression: object) -> bool:
-    """Whether it needs no symbols, as ``{{null}}`` with EXPR; without EXPR that is a name like any other."""
-    try:
-        expression.evaluate_value(symtab=SymbolTable())  # type: ignore[attr-defined]
-    except ValueError:
-        return False
-    return True
