@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Callable, NoReturn
 
@@ -245,6 +247,66 @@ def tell_when_notified(kind: str = "plain") -> None:
     wait()
 
 
+def jungle(seed: str, size: str, then: str = "wait") -> None:
+    """Grow a tree of many members of all habits, say ``ready`` once all are there, and ``wait`` or ``leave``."""
+    dice = random.Random(int(seed))
+    reading, writing = os.pipe()
+    left = int(size)
+    while left > 0:
+        branch = min(left, dice.randint(1, 40))
+        left -= branch
+        if os.fork() == 0:
+            grow(random.Random(f"{seed} {left}"), branch, writing, keeps_output=then == "wait")
+    arrived = 0
+    while arrived < int(size):
+        arrived += len(os.read(reading, 4096))
+    say("ready")
+    if then == "wait":
+        on_sigterm(lambda: None)
+        wait_to_be_ended()
+
+
+def grow(dice: random.Random, size: int, writing: int, keeps_output: bool) -> NoReturn:
+    """Be one member of a branch, and have the others as descendants."""
+    if dice.random() < 0.3:
+        os.setsid()
+    if dice.random() < 0.2 and os.fork() != 0:
+        os._exit(0)  # forked twice: an orphan
+    if dice.random() < 0.5 or not keeps_output:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+    if dice.random() < 0.3:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    if dice.random() < 0.2 and os.path.exists("/proc/self/comm"):
+        Path("/proc/self/comm").write_text("sshd")
+    others = size - 1
+    while others > 0:
+        branch = dice.randint(1, others)
+        others -= branch
+        if os.fork() == 0:
+            grow(random.Random(f"{dice.random()} {branch}"), branch, writing, keeps_output)
+    os.write(writing, b".")
+    habit = dice.random()
+    if habit < 0.01:
+        hop()
+    if habit < 0.1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if habit < 0.2:
+        os.execve("/bin/sleep", ["sleep", str(LIFETIME)], {})
+    wait_to_be_ended()
+
+
+def hop() -> NoReturn:
+    """Go on in one new process after the other, faster than a list of processes is read."""
+    end = time.monotonic() + LIFETIME
+    while time.monotonic() < end:
+        if os.fork() != 0:
+            os._exit(0)
+    os._exit(TOO_LONG)
+
+
 PROGRAMS: dict[str, Callable[..., None]] = {
     "arguments": arguments,
     "both-streams": both_streams,
@@ -254,6 +316,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     "exit": exit_with,
     "family": family,
     "forks": forks,
+    "jungle": jungle,
     "lines": lines,
     "polite": polite,
     "raw": raw,
