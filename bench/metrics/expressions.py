@@ -31,23 +31,15 @@ LABEL = f"`true` with {len(PARAMETERS)} parameters and {len(BINDINGS)} `let` bin
 
 def with_expressions(quick: bool) -> Values:
     listen()
-    plain, computed = _job(["{{Param.P0}}"], []), _job(USES, BINDINGS)
     driven = Driven(parameters=_values())
-    plain_seconds = _run_frames(driven, plain, quick)
-    watch = Stopwatch()
-    seconds = _run_frames(driven, computed, quick)
-    processor = watch.processor_seconds() / (_count(quick) + WARM_UP)
-    prepared = median(seconds) - median(plain_seconds)
-    return {"time": median(seconds) * 1000, "more": prepared * 1000, "processor": processor * 1000}
+    return _beside_plain(driven, _job(["{{Param.P0}}"], []), driven, _job(USES, BINDINGS), quick)
 
 
 def with_hook(quick: bool) -> Values:
     listen()
-    driven, job = Driven(), _job([], [])
-    plain_seconds = _run_frames(driven, job, quick)
-    driven.enter(_wrapping())
-    seconds = _run_frames(driven, job, quick)
-    return {"time": median(seconds) * 1000, "more": (median(seconds) - median(plain_seconds)) * 1000}
+    plain, wrapped, job = Driven(), Driven(), _job([], [])
+    wrapped.enter(_wrapping())
+    return _beside_plain(plain, job, wrapped, job, quick)
 
 
 def bare_start(quick: bool) -> Values:
@@ -62,15 +54,23 @@ def _count(quick: bool) -> int:
     return 20 if quick else 200
 
 
-def _run_frames(driven: Driven, job: Job, quick: bool) -> list[float]:
-    """The seconds of tasks of which each has another parameter."""
+def _beside_plain(plain: Driven, plain_job: Job, driven: Driven, job: Job, quick: bool) -> Values:
+    """Tasks of two kinds in turn; each has another parameter than the one before."""
     from openjd.model import ParameterValue, ParameterValueType
 
-    seconds = []
+    others, seconds, processor = [], [], 0.0
     for frame in range(WARM_UP + _count(quick)):
-        number = ParameterValue(type=ParameterValueType.INT, value=str(frame))
-        seconds.append(driven.run(job.steps[0].script, {"Frame": number}))
-    return seconds[WARM_UP:]
+        parameters = {"Frame": ParameterValue(type=ParameterValueType.INT, value=str(frame))}
+        others.append(plain.run(plain_job.steps[0].script, parameters))
+        watch = Stopwatch()
+        seconds.append(driven.run(job.steps[0].script, parameters))
+        processor += watch.processor_seconds() if frame >= WARM_UP else 0.0
+    more = median(one - other for one, other in zip(seconds[WARM_UP:], others[WARM_UP:]))
+    return {
+        "time": median(seconds[WARM_UP:]) * 1000,
+        "more": more * 1000,
+        "processor": processor / _count(quick) * 1000,
+    }
 
 
 def _values() -> dict[str, ParameterValue]:
@@ -132,7 +132,8 @@ METRICS = (
         "wrapped",
         rows=(
             Row("time", "`true` as a wrapped task", "ms"),
-            Row("more", "… more than unwrapped", "ms", Goal(0.33, PUBLISHED)),
+            Row("more", "… more than unwrapped", "ms", Goal(1, BARE)),
+            Row("processor", "… own processor time", "ms"),
         ),
         library=with_hook,
         bare=bare_start,
