@@ -137,7 +137,7 @@ def test_a_hundred_actions_at_once(begin: Begin) -> None:
 
 
 def test_directives_between_everything_else(open_stage: OpenStage) -> None:
-    """DIR-3, DIR-9: after bytes of other code pages, NULs and lone CRs; lines that are not UTF-8 keep all their bytes."""
+    """DIR-3, DIR-9: after bytes of other code pages, NULs and lone CRs; no byte is lost."""
     stage = open_stage()
     stage.run(
         *child(
