@@ -126,6 +126,7 @@ for session in sessions:
 )
 
 
+@pytest.mark.slow
 def test_a_hundred_actions_at_once(begin: Begin) -> None:
     """DESIGN §11: the bound is the whole program's; and every directive in between has counted."""
     code, output, complaints = begin(MANY).finish()
