@@ -95,6 +95,7 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+@pytest.mark.slow
 def test_from_another_thread(storm: Callable[[int, int], Storm]) -> None:
     """LC-27, LC-28: before the start, while it is prepared, at the moment of the exit, and in between."""
     hit = storm(1, 400)
@@ -108,6 +109,7 @@ def test_from_another_thread(storm: Callable[[int, int], Storm]) -> None:
     assert states == ALLOWED
 
 
+@pytest.mark.slow
 def test_repeated_with_shrinking_limits(storm: Callable[[int, int], Storm]) -> None:
     """LC-25, LC-26: the last one counts, however many there were."""
     hit = storm(2, 200)
@@ -206,6 +208,7 @@ def run_alone(code: str, root: str, *command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_own_ids, reason="needs a process-id namespace with few ids")
 def test_from_a_signal_handler_while_process_ids_are_recycled(tmp_path: Any) -> None:
     """ACT-31: strangers get the ids that members of trees have just had, thousands of times; none is ever signalled."""

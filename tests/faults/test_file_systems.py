@@ -256,6 +256,7 @@ def other_sessions_go_on(open_stage: OpenStage) -> Iterator[None]:
     assert other.wait().state is ActionState.CANCELED
 
 
+@pytest.mark.slow
 def test_start_on_a_file_system_that_does_not_answer(open_stage: OpenStage) -> None:
     """DESIGN §4: the action ends FAILED after its keeper was given up, and nobody else waits."""
     stage = open_stage()

@@ -85,6 +85,7 @@ def test_at_the_time_limit(stage: Stage, strangers: list[object], seed: int) -> 
     assert len(strangers) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30, 31))
 def test_left_behind(stage: Stage, strangers: list[object], seed: int) -> None:
     """DESIGN §11: survivors of an environment are notified at its exit, and terminated five seconds later."""
@@ -96,6 +97,7 @@ def test_left_behind(stage: Stage, strangers: list[object], seed: int) -> None:
     assert len(strangers) == 3
 
 
+@pytest.mark.slow
 def test_left_behind_by_the_session(stage: Stage, strangers: list[object]) -> None:
     """LC-36: at the latest by its end, and before the directory is deleted."""
     jungle = Jungle(stage)

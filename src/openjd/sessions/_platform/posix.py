@@ -21,6 +21,8 @@ from openjd.sessions._types import ActionUsage
 _ANSWERED = (b"start", b"notify", b"terminate", b"hello")
 _SILENCE_LIMIT = 5.0
 """Seconds without an answer after which a keeper is asked whether it is there, and again after which it is given up."""
+_MOST_DESCRIPTORS = 8
+"""More descriptors than a keeper ever sends ahead of its frames."""
 _KEEPER_SILENT = (
     f"The keeper of this Session's processes has not answered for {2 * _SILENCE_LIMIT:g} seconds; "
     "it and what it kept is terminated."
@@ -149,10 +151,12 @@ class PosixKeeper:
             self._watch()
         try:
             is_open, frames = self._channel.receive()
-        except ValueError:  # not a frame of ours
+            for fields in frames:
+                self._tell(fields)
+        except (ValueError, IndexError):  # no frames of ours
             is_open, frames = False, []
-        for fields in frames:
-            self._tell(fields)
+        if len(self._channel.descriptors) > _MOST_DESCRIPTORS:
+            is_open = False
         if frames:
             self._hear()
         if not is_open:

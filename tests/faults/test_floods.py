@@ -1,0 +1,215 @@
+"""Output without measure (DIR-1 to DIR-8, DESIGN §11): memory stays bounded, nothing is lost, nobody else waits.
+
+The amounts are a hundredth of what the promises are about: memory would grow with them if it grew at all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from openjd.sessions import ActionState
+from support import child
+from support.programs import Begin
+from support.stage import READY_AND_WAIT, OpenStage
+
+MOST_GROWTH = 96 * 1024
+"""Kilobytes that a program may grow by, whatever its actions print."""
+
+MEASURE = """
+import time
+
+def memory(key, pid="self"):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(key)))
+
+class Reader(logging.Handler):
+    # counts lines of output and their characters, looks whether numbers keep their order, and stalls if it is to
+    def __init__(self, stalls=False):
+        super().__init__()
+        self.lines = self.characters = self.disorder = 0
+        self.last = {}
+        self.stalls = stalls
+    def handle(self, record):
+        if getattr(record, "openjd_log_content", None) != LogContent.COMMAND_OUTPUT:
+            return
+        text = record.msg
+        if text == "Output:":
+            return
+        self.lines += 1
+        self.characters += len(text)
+        if self.stalls and self.lines in (1, 1000, 30000):
+            threading.Event().wait(0.7)
+        if text[:2] == "# " and text.split()[1].isdigit():
+            number = int(text.split()[1])
+            self.disorder += number != self.last.get(record.session_id, 0) + 1
+            self.last[record.session_id] = number
+
+from openjd.sessions import LogContent
+def flood(command, stalls=False):
+    with new_session() as session:
+        run(session, "true")
+        reader = Reader(stalls)
+        LOG.addHandler(reader)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+        status = run(session, "sh", "-c", command)
+        LOG.removeHandler(reader)
+        assert status.exit_code == 0, status
+        say(memory("VmHWM") - before, reader.lines, reader.characters, reader.disorder)
+"""
+
+MEGABYTES = 100
+FLOODS = {
+    "one line": (f"head -c {MEGABYTES}M /dev/zero | tr '\\0' x", None, MEGABYTES * 2**20),
+    "NULs": (f"head -c {MEGABYTES}M /dev/zero", None, MEGABYTES * 2**20),
+    "progress bars": ("yes 'xxxxxxx' | head -c 4M | tr '\\n' '\\r'", 2**19, None),
+    "numbered lines": ("seq -f '# %.0f of a line of ordinary length, as programs print them' 200000", 200_000, None),
+    "random bytes": ("head -c 5M /dev/urandom", None, None),
+    "empty lines": ("yes '' | head -c 512K", 2**19, 0),
+}
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["quick", "stalling"])
+@pytest.mark.parametrize("kind", FLOODS)
+def test_memory_and_completeness(begin: Begin, kind: str, stalls: bool) -> None:
+    """DIR-1, DIR-4, DESIGN §11: with a handler that keeps up and with one that stalls now and then."""
+    command, lines, characters = FLOODS[kind]
+    program = begin(MEASURE + f"flood({command!r}, {stalls})")
+    code, output, complaints = program.finish()
+    assert (code, complaints) == (0, "")
+    growth, found_lines, found_characters, disorder = map(int, output[0].split())
+    assert growth < MOST_GROWTH
+    assert lines is None or found_lines == lines
+    assert characters is None or found_characters == characters
+    assert disorder == 0
+    assert found_lines > 0
+
+
+MANY = (
+    MEASURE
+    + """
+COUNT = 100
+LINE = "x" * 120
+script = f'''
+i=0
+while [ $i -lt 10 ]; do
+    seq -f '# %.0f {LINE}' $((i * 400 + 1)) $((i * 400 + 400))
+    echo openjd_progress: $((i * 10))
+    i=$((i + 1))
+done'''
+told = []
+options = {"job_parameter_values": None, "session_root_directory": os.environ["ROOT"],
+           "callback": lambda session_id, status: told.append((session_id, status.progress))}
+sessions = [Session(session_id=str(number), **options) for number in range(COUNT)]
+for session in sessions:
+    run(session, "true")
+told.clear()
+reader = Reader()
+LOG.addHandler(reader)
+Path("/proc/self/clear_refs").write_text("5")
+before = memory("VmRSS")
+for session in sessions:
+    start(session, "sh", "-c", script)
+for session in sessions:
+    assert session.wait(120).exit_code == 0
+say(memory("VmHWM") - before, reader.lines, reader.disorder, set(reader.last.values()))
+wanted = [None, *(float(number * 10) for number in range(10)), 90.0]
+say([progress for number in range(COUNT) if (progress := [p for i, p in told if i == str(number)]) != wanted])
+for session in sessions:
+    session.cleanup()
+"""
+)
+
+
+@pytest.mark.slow
+def test_a_hundred_actions_at_once(begin: Begin) -> None:
+    """DESIGN §11: the bound is the whole program's; and every directive in between has counted."""
+    code, output, complaints = begin(MANY).finish()
+    assert (code, complaints) == (0, "")
+    growth, lines, disorder, last = output[0].split(maxsplit=3)
+    assert int(growth) < MOST_GROWTH
+    assert (int(lines), int(disorder), last) == (100 * 4_010, 0, "{4000}")
+    assert output[1] == "[]"
+
+
+def test_directives_between_everything_else(open_stage: OpenStage) -> None:
+    """DIR-3, DIR-9: after bytes of other code pages, NULs and lone CRs; no byte is lost."""
+    stage = open_stage()
+    stage.run(
+        *child(
+            "raw", r"caf\xe9\r", r"openjd_progress: 5\r", r"\x00\x00\n", r"openjd_status: \x84\n", r"50%\r60%\r\n", "x"
+        )
+    )
+    assert stage.journal.output == [
+        *("caf\\xe9", "openjd_progress: 5", "\0\0", "openjd_status: \\x84", "50%", "60%", "x"),
+    ]
+    status = stage.session.action_status
+    assert status is not None
+    assert (status.progress, status.status_message) == (5.0, "\\x84")
+
+
+@pytest.mark.parametrize("how", ["cancel", "limit"])
+def test_others_are_not_late(open_stage: OpenStage, how: str) -> None:
+    """DESIGN §4: beside a flood a kill comes within 0.2 s; the best of some tries, as others use this machine."""
+    flooding = [open_stage(session_id=f"flood {number}") for number in range(3)]
+    for stage in flooding:
+        stage.journal.setLevel(100)
+        stage.start("yes", "x" * 200)
+    late = []
+    for number in range(3):
+        other = open_stage(session_id=f"other {number}")
+        if how == "limit":
+            began = time.monotonic() + 1
+            assert other.run("sleep", "60", timeout=1).state is ActionState.TIMEOUT
+        else:
+            other.start(*READY_AND_WAIT)
+            other.wait_for_line("ready")
+            began = time.monotonic()
+            other.session.cancel_action()
+            assert other.wait().state is ActionState.CANCELED
+        late.append(time.monotonic() - began)
+    assert min(late) < 0.2
+    for stage in flooding:
+        assert stage.state == "RUNNING"
+        stage.session.cancel_action()
+        assert stage.wait().state is ActionState.CANCELED
+
+
+def test_silent_actions_cost_nothing(open_stage: OpenStage) -> None:
+    """DESIGN §4: nobody looks around while nothing happens, neither the program nor its keepers."""
+    stages = [open_stage(session_id=str(number)) for number in range(5)]
+    for stage in stages:
+        stage.start(*READY_AND_WAIT)
+        stage.wait_for_line("ready")
+    keepers = {parent_of(int(stage.journal.after("Command started as pid: "))) for stage in stages}
+    assert len(keepers) == len(stages)
+    pids = [os.getpid(), *keepers]
+    before = sum(map(ticks, pids))
+    switches = sum(map(wakings, keepers))
+    threading.Event().wait(2)
+    assert sum(map(ticks, pids)) - before <= 2
+    assert sum(map(wakings, keepers)) == switches
+    for stage in stages:
+        stage.session.cancel_action()
+        stage.wait()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def ticks(pid: int) -> int:
+    """Hundredths of a second of processor time."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def wakings(pid: int) -> int:
+    """How often a process has been woken."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches")))
