@@ -19,7 +19,7 @@ _decoded: tuple[object, dict[str, str]] = (None, {})
 
 
 def own_variables() -> Mapping[str, str]:
-    """This program's environment as a dictionary. Most of its time goes into decoding, which is done anew only after a change."""
+    """This program's environment. Most of the time for a copy goes into decoding: done anew only after a change."""
     global _decoded
     encoded = getattr(os.environ, "_data", None)  # else somebody has put another mapping in its place
     if encoded is None:
