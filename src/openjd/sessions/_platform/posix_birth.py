@@ -26,7 +26,7 @@ _END_LIMIT = 1.0
 # Greets on the first standard stream that is a socket, then runs the program that comes back there: its length in 16
 # digits, and its text.
 _BOOTSTRAP = (
-    f"import os,stat,sys;n=[n for n in(0,1,2)if stat.S_ISSOCK(os.fstat(n).st_mode)]or sys.exit('{NO_SOCKET}');"
+    f"import os,stat,sys;n=[n for n in(0,1,2)if stat.S_ISSOCK(os.fstat(n).st_mode)]or sys.exit({NO_SOCKET});"
     "os.dup2(n[0],0);os.write(0,b'\\0openjd.sessions '+b'%4d%4d'%sys.version_info[:2]);f=open(0,'rb',closefd=False);"
     "exec(compile(f.read(int(f.read(16))),'launcher','exec'))"
 )

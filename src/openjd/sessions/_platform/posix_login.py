@@ -21,8 +21,8 @@ from openjd.sessions._platform import accounts
 
 LOGIN_LIMIT = 12.0
 """Seconds in which a login has to get as far as our interpreter, all attempts together."""
-NO_SOCKET = "openjd.sessions: none of the standard streams is a socket"
-"""What the interpreter prints when somebody has put pipes or a terminal between."""
+NO_SOCKET = 96
+"""How the interpreter exits when none of its standard streams is a socket: somebody has put pipes between."""
 
 _TRUSTED_FOLDERS = ("/run/wrappers/bin", "/run/current-system/sw/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
 _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -132,22 +132,30 @@ def quoted(command: Sequence[str]) -> str:
 
 def end_login(user: str, child: subprocess.Popen[bytes]) -> None:
     """End a login that has led nowhere, and reap it, now or when it ends."""
-    try:
-        child.kill()
-    except PermissionError:  # it is sudo, or the user's: only the user may
-        processes = [str(child.pid), *map(str, _descendants(child.pid))]
-        with contextlib.suppress(OSError, KeeperError, subprocess.TimeoutExpired):
-            subprocess.run(
-                [find_program("sudo"), "-n", "-u", user, find_program("kill"), "-KILL", *processes],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-                timeout=_END_LIMIT,
-            )
+    if child.poll() is not None:
+        return
+    with contextlib.suppress(OSError):
+        if accounts.may_become_others():
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            _kill_as(user, _descendants(child.pid))  # sudo can't pass on what ends it
+            child.kill()
     reap(child)
+
+
+def _kill_as(user: str, processes: Sequence[int]) -> None:
+    """Kill processes that only their user may kill."""
+    with contextlib.suppress(KeeperError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [find_program("sudo"), "-n", "-u", user, find_program("kill"), "-KILL", *map(str, processes)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+            timeout=_END_LIMIT,
+        )
 
 
 def reap(child: subprocess.Popen[bytes]) -> None:
@@ -181,7 +189,7 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
     text = printed.decode("utf-8", "replace").strip()
     said = f" It said: {_shortened(text)}" if text else " It said nothing."
     account = find_account(user)
-    if NO_SOCKET in text:
+    if status == NO_SOCKET:
         return LoginError(
             f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output. "
             f"Switch that off for them: Defaults>{user} !log_input, !log_output"
