@@ -51,7 +51,8 @@ def running_processes() -> Counter[str]:
             try:
                 if is_ours(pid):
                     command = read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
-                    found[f"{pid}: {command}"] += 1
+                    is_helper = f"launcher of process {os.getpid()}" in command  # a new one may have replaced another
+                    found[command if is_helper else f"{pid}: {command}"] += 1
             except OSError:  # it has just ended
                 continue
     return found

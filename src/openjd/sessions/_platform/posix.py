@@ -12,7 +12,7 @@ from functools import partial
 from typing import Callable, Optional
 
 from openjd.sessions._platform.posix_account import PosixAccount
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, is_pipe, open_pidfd
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
@@ -153,7 +153,7 @@ class PosixKeeper:
         try:
             for fields in frames:
                 self._tell(fields)
-        except (ValueError, IndexError):  # nor this
+        except (ValueError, IndexError, OSError):  # nor this
             is_open = False
         if frames:
             self._hear()
@@ -190,9 +190,8 @@ class PosixKeeper:
             process.observer.not_started(NO_DESCRIPTOR)
             return
         output = self._channel.descriptors.pop(0)
-        if not is_pipe(output):  # reading anything else could hold up the loop
-            os.close(output)
-            raise ValueError("no pipe")
+        if self._account.is_another:
+            output = own_reading_end(output)
         os.set_blocking(output, False)
         process.observer.started(pid, output)
 

@@ -24,6 +24,8 @@ class PosixAccount:
 
     def __init__(self, user: Optional[str]) -> None:
         self._user = user
+        self.is_another = user is not None
+        """Whether what comes from there is not to be trusted."""
         self._lock = threading.Lock()
         self._launcher: Optional[LauncherLink] = None
 

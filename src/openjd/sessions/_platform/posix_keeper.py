@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from itertools import islice
 from typing import Optional
@@ -124,6 +125,8 @@ class Keeper(Resident):
             self._started.clear()
         try:
             reader, writer = os.pipe()
+            if sys.platform == "linux":
+                os.fchmod(reader, 0o604)  # so that another user whom we hand it to may open it anew
         except OSError as error:
             self.channel.send(b"failed", number, why_not_started(argv[0], directory, error).encode())
             return

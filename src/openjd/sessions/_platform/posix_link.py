@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -25,8 +24,6 @@ NO_DESCRIPTOR = (
     "This program has no descriptor left to read a process's output: it has reached its limit of open files. Raise the "
     "limit (ulimit -n), or have fewer Sessions open at once."
 )
-_F_GETPIPE_SZ = 1032
-"""Of Linux; the name is in ``fcntl`` from Python 3.10 on."""
 LONGEST_ANSWER = 64 * 1024
 """Bytes of the longest frame that keepers may send."""
 _LONGEST_ENVIRONMENT = 2 * 1024 * 1024
@@ -191,12 +188,26 @@ def open_pidfd(pid: int) -> Optional[int]:
         return None
 
 
-def is_pipe(descriptor: int) -> bool:
-    """Whether a descriptor is that of a pipe; found out without touching any file system, where that is possible."""
+def own_reading_end(descriptor: int) -> int:
+    """Exchange the reading end of a pipe for one whose mode nobody else can change; takes the descriptor over.
+
+    It comes from another user. Reading from anything else, or in another mode, could hold up who reads, and already to
+    ask the file system what it is could. So the kernel is asked, where it tells (Linux).
+
+    Raises:
+        OSError, ValueError: It is no pipe, or not ours to open.
+    """
+    path = f"/proc/self/fd/{descriptor}"
     try:
-        return fcntl.fcntl(descriptor, _F_GETPIPE_SZ) > 0
-    except OSError:
-        return sys.platform != "linux" and stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        if sys.platform == "linux":
+            if not os.readlink(path).startswith("pipe:["):
+                raise ValueError("no pipe")
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise ValueError("no pipe")
+        return os.dup(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def kill(pidfd: Optional[int]) -> None:
