@@ -1,4 +1,4 @@
-"""Launchers and keepers of another user that are not ours: rule USER-14. Whatever comes from there harms nobody else."""
+"""Launchers and keepers of another user that are not ours: rule USER-14. What comes from there harms nobody else."""
 
 from __future__ import annotations
 
