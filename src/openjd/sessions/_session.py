@@ -59,8 +59,7 @@ class Session(SessionView):
             or the variables whose names match one of the patterns (``fnmatch``).
 
     Raises:
-        RuntimeError: The working directory cannot be made (``WorkspaceError``), or nothing can be run as the user
-            (``KeeperError``).
+        RuntimeError: The working directory cannot be made (``WorkspaceError``); user can't be used (``KeeperError``).
         NotImplementedError: This system is not supported yet.
         ValueError, TypeError: An argument has a wrong value.
     """
