@@ -118,9 +118,9 @@ say(sorted(os.listdir(os.environ["ROOT"])))
     program.say("")
     status, output, complaints = program.finish()
     assert (status, complaints) == (0, "")
-    denied = "sudo does not let 'ojd-host' run programs as '{}'. It said: sudo: a password is required"
+    denied = "sudo does not let 'ojd-host' run programs as '{}'. It said: \"sudo: a password is required\"."
     success = "ActionState.SUCCESS None"
-    assert [line.partition(" The file ")[0] for line in output] == [
+    assert [line.partition(" The sudoers ")[0] for line in output] == [
         *[success] * 2,
         denied.format("ojd-bob"),
         success,

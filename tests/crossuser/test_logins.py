@@ -42,28 +42,31 @@ def forget(name: str) -> None:
         (
             "ojd-nologin",
             "The account 'ojd-nologin' can't log in: its shell is /usr/sbin/nologin. It said: "
-            "This account is currently not available. Give it a shell, for example usermod --shell /bin/sh ojd-nologin",
+            '"This account is currently not available.". Give it a shell, for example: usermod --shell /bin/sh '
+            "ojd-nologin",
         ),
         (
             "ojd-reader",
-            "Probably a start file of its shell waits for something, or reads from standard input; nobody "
-            "answers it. It said: Your name?",
+            "Probably it waits for something, or reads from standard input, and nobody answers. It said: "
+            '"Your name?". Look at the start files of its shell.',
         ),
         ("ojd-stuck", "A login as 'ojd-stuck' has not come to its end within 12 s."),
         (
             "ojd-forever",
-            "A login as 'ojd-forever' prints without end. Look at the start files of its shell. It said: again / again",
+            "A login as 'ojd-forever' prints without end. It said: \"again / again",
         ),
-        ("ojd-quits", "/usr/bin/python3 (the login exited with 3. It said: Go away)"),
+        ("ojd-quits", '/usr/bin/python3 (the login exited with 3. It said: "Go away")'),
         pytest.param(
             "ojd-denied",
-            "sudo does not let 'ojd-host' run programs as 'ojd-denied'. It said: sudo: a "
-            "password is required The file /etc/sudoers must have the line: "
+            "sudo does not let 'ojd-host' run programs as 'ojd-denied'. It said: "
+            '"sudo: a password is required". The sudoers file needs the line: '
             "ojd-host ALL=(ojd-denied) NOPASSWD: ALL",
             marks=needs_sudo,
         ),
         pytest.param(
-            "ojd-recorded", "Switch that off for them: Defaults>ojd-recorded !log_input, !log_output", marks=needs_sudo
+            "ojd-recorded",
+            "Switch that off for them, in sudoers: Defaults>ojd-recorded !log_input, !log_output",
+            marks=needs_sudo,
         ),
     ],
 )
@@ -104,7 +107,7 @@ def test_sudo_is_not_looked_for_in_the_path(monkeypatch: pytest.MonkeyPatch, tmp
         posix_login.find_program("no-such-program")
     assert str(caught.value) == (
         "The program 'no-such-program' is needed, and is in none of /run/wrappers/bin, /run/current-system/sw/bin, "
-        "/usr/bin, /bin, /usr/sbin, /sbin."
+        "/usr/bin, /bin, /usr/sbin, /sbin. Install it."
     )
 
 

@@ -66,6 +66,36 @@ def groups_of(account: Account) -> list[str]:
     return names
 
 
+def has_joined(group: str) -> Optional[bool]:
+    """Whether this program is in a group; None if there is no such group."""
+    import grp
+
+    try:
+        number = grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+    return number == os.getegid() or number in os.getgroups()
+
+
+def members_of(group: str) -> set[str]:
+    """The names of all accounts in a group, as far as the system lists them."""
+    import grp
+    import pwd
+
+    entry = grp.getgrnam(group)
+    return {*entry.gr_mem, *(account.pw_name for account in pwd.getpwall() if account.pw_gid == entry.gr_gid)}
+
+
+def owner_of(path: str) -> int:
+    """The number of the user whom a file belongs to."""
+    return os.lstat(path).st_uid
+
+
+def is_root() -> bool:
+    """Whether this program may give its files to any group."""
+    return os.geteuid() == 0
+
+
 def may_become_others() -> bool:
     """Whether this program may take on another user's identity: as root, or by its capabilities (Linux)."""
     try:

@@ -28,11 +28,17 @@ _TRUSTED_FOLDERS = ("/run/wrappers/bin", "/run/current-system/sw/bin", "/usr/bin
 _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
+_LOOK_AT_START_FILES = "Look at the start files of its shell."
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
 class LoginError(KeeperError):
-    """No interpreter can be run as that user, whichever it is."""
+    """No interpreter can be run as that user, whichever it is: why not, and what to do about it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} {remedy}".strip())
 
 
 def find_program(name: str) -> str:
@@ -41,14 +47,14 @@ def find_program(name: str) -> str:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
-    raise LoginError(f"The program {name!r} is needed, and is in none of {', '.join(_TRUSTED_FOLDERS)}.")
+    raise LoginError(f"The program {name!r} is needed, and is in none of {', '.join(_TRUSTED_FOLDERS)}.", "Install it.")
 
 
 def find_account(user: str) -> accounts.Account:
     """What the system knows of a user."""
     account = accounts.find(user)
     if account is None:
-        raise LoginError(f"There is no account {user!r} on this host.")
+        raise LoginError(f"There is no account {user!r} on this host.", "")
     return account
 
 
@@ -102,7 +108,7 @@ def _become(
     thread.start()
     thread.join()
     for error in errors:
-        raise LoginError(f"This program can't become the user {account.name!r}: {error}") from error
+        raise LoginError(f"This program can't become the user {account.name!r}: {error}", "") from error
     return started[0]
 
 
@@ -187,39 +193,35 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
         A ``LoginError`` if no other interpreter need be tried, else an ``OSError``.
     """
     text = printed.decode("utf-8", "replace").strip()
-    said = f" It said: {_shortened(text)}" if text else " It said nothing."
+    said = f' It said: "{_shortened(text)}".' if text else " It said nothing."
     account = find_account(user)
     if status == NO_SOCKET:
         return LoginError(
-            f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output. "
-            f"Switch that off for them: Defaults>{user} !log_input, !log_output"
+            f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output.",
+            f"Switch that off for them, in sudoers: Defaults>{user} !log_input, !log_output",
         )
     if status is None and amount >= _MUCH_NOISE:
-        return LoginError(f"A login as {user!r} prints without end. Look at the start files of its shell.{said}")
+        return LoginError(f"A login as {user!r} prints without end.{said}", _LOOK_AT_START_FILES)
     if status is None:
         return LoginError(
-            f"A login as {user!r} has not come to its end within {LOGIN_LIMIT:g} s. Probably a start file of its shell "
-            f"waits for something, or reads from standard input; nobody answers it.{said}"
+            f"A login as {user!r} has not come to its end within {LOGIN_LIMIT:g} s. Probably it waits for something, "
+            f"or reads from standard input, and nobody answers.{said}",
+            _LOOK_AT_START_FILES,
         )
     if text.startswith("sudo:") or "\nsudo:" in text:
-        return LoginError(
-            f"sudo does not let {accounts.user_name()!r} run programs as {user!r}.{said} {rule_for(user)}"
-        )
+        problem = f"sudo does not let {accounts.user_name()!r} run programs as {user!r}.{said}"
+        return LoginError(problem, f"The sudoers file needs the line: {sudoers_line(user)}")
     if os.path.basename(account.shell) in ("nologin", "false"):
         return LoginError(
-            f"The account {user!r} can't log in: its shell is {account.shell}.{said} Give it a shell, for example "
-            f"usermod --shell /bin/sh {user}"
+            f"The account {user!r} can't log in: its shell is {account.shell}.{said}",
+            f"Give it a shell, for example: usermod --shell /bin/sh {user}",
         )
     how = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
-    return OSError(f"the login {how}.{said}")
-
-
-def rule_for(user: str) -> str:
-    """The one line of ``sudoers`` that is needed, and where it goes."""
-    return f"The file /etc/sudoers must have the line: {sudoers_line(user)}"
+    return OSError(f"the login {how}.{said.rstrip('.')}")
 
 
 def sudoers_line(user: str) -> str:
+    """The one rule of sudo that is needed."""
     return f"{accounts.user_name()} ALL=({user}) NOPASSWD: ALL"
 
 
