@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,13 +19,20 @@ PREFIX = "ojd-"
 
 def is_usable(name: str) -> bool:
     """Whether a test may run something as this account: as root, or as the account that is there for tests."""
-    return accounts.find(name) is not None and (accounts.may_become_others() or accounts.user_name() == HOST)
+    if accounts.find(name) is None or not (accounts.may_become_others() or accounts.user_name() == HOST):
+        return False
+    return all(is_open_to_all(Path(path).resolve()) for path in (sys.executable, __file__))
+
+
+def is_open_to_all(file: Path) -> bool:
+    """Whether every account may come to a file: the interpreter and the child programs of tests."""
+    return all(folder.stat().st_mode & 0o001 for folder in file.parents)
 
 
 def need_account(name: str) -> None:
     """Skip a test that needs it, where it is not."""
     if not is_usable(name):
-        pytest.skip(f"needs the account {name} (.ci/accounts), and to be run as root or as {HOST}")
+        pytest.skip(f"needs the account {name} (.ci/accounts), to be run as root or {HOST}, and to be readable by it")
 
 
 def user_of(name: str) -> PosixSessionUser:
