@@ -184,3 +184,19 @@ def test_accounts_are_those_of_the_tests() -> None:
     """The users of these tests are not our own one."""
     assert user_of(ALICE).is_process_user() is False
     assert os.geteuid() not in account_uids()
+
+
+def test_no_capability_is_left(alice: Stage) -> None:
+    """USER-3: neither in effect nor to be had again, but for the bound that the system sets for all."""
+    lines = say(alice, "grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status /proc/$PPID/status")
+    assert len(lines) == 8
+    assert all(int(line.rpartition("\t")[2], 16) == 0 for line in lines if "CapInh" not in line)
+
+
+def test_programs_own_process_is_out_of_reach(alice: Stage) -> None:
+    """USER-9: its memory, environment, descriptors, and signals to it."""
+    me = os.getpid()
+    reads = "; ".join(f"cat /proc/{me}/{name} >/dev/null && echo read" for name in ("environ", "mem", "maps"))
+    alice.run(*shell(f"{reads}; ls /proc/{me}/fd && echo read; kill -0 {me} && echo signalled; echo done"))
+    assert alice.journal.output[-1] == "done"
+    assert not {"read", "signalled"} & set(alice.journal.output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -19,6 +19,12 @@ RULES = Path("/etc/sudoers.d/ojd-tests")
 LATE = "ojd-late"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who changes rules and accounts")
+
+WITH_CAPABILITIES = (
+    *("setpriv", "--reuid", HOST, "--regid", HOST, "--init-groups"),
+    *("--inh-caps", "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid"),
+)
+"""Runs a program as the host, which may become other users."""
 
 PRELUDE = """
 from openjd.sessions import KeeperError
@@ -48,8 +54,8 @@ def begin_as_host(tmp_path: Path) -> Iterator[Callable[[str], Program]]:
     os.chown(tmp_path, host.uid, host.gid)
     programs: list[Program] = []
 
-    def begin_one(code: str) -> Program:
-        programs.append(Program(tmp_path, PRELUDE + code, host))
+    def begin_one(code: str, through: Sequence[str] = ()) -> Program:
+        programs.append(Program(tmp_path, PRELUDE + code, None if through else host, through))
         return programs[-1]
 
     yield begin_one
@@ -90,6 +96,31 @@ def remove_late() -> None:
 
 def root(program: str, *arguments: str) -> None:
     subprocess.run([f"/usr/sbin/{program}", *arguments], capture_output=True, check=program != "userdel")
+
+
+def test_capabilities_suffice(begin_as_host: Callable[..., Program], no_rules: Callable[[], None]) -> None:
+    """DESIGN §6: to become the user without sudo, and the user gets none of them."""
+    no_rules()
+    program = begin_as_host(
+        f"""
+stage = open_stage({ALICE!r})
+stage.run("sh", "-c", "id -un; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status")
+say(*stage.journal.output)
+stage.close()
+try:
+    open_stage("ojd-reader")
+except KeeperError as error:
+    show(error)
+say(sorted(os.listdir(os.environ["ROOT"])))
+""",
+        WITH_CAPABILITIES,
+    )
+    status, output, complaints = program.finish()
+    assert (status, complaints) == (0, "")
+    none = "\t0000000000000000"
+    assert output[0] == f"{ALICE} CapInh:{none} CapPrm:{none} CapEff:{none} CapAmb:{none}"
+    assert output[1].startswith("A login as 'ojd-reader' has not come to its end")
+    assert output[2:] == ["[]"]
 
 
 def test_sudo_is_denied_later(begin_as_host: Callable[[str], Program], no_rules: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -44,13 +45,13 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 class Program:
-    """A running program, given as what follows the prelude; as another user, if root wants that."""
+    """A running program, given as what follows the prelude; as another user or through a command, if root likes."""
 
-    def __init__(self, root: Path, code: str, account: Optional[Account] = None) -> None:
+    def __init__(self, root: Path, code: str, account: Optional[Account] = None, through: Sequence[str] = ()) -> None:
         self.root = root
         paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
         self._process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-W", "error", *ABOUT_FORKS, "-c", PRELUDE + textwrap.dedent(code)],
+            [*through, sys.executable, "-W", "error", *ABOUT_FORKS, "-c", PRELUDE + textwrap.dedent(code)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

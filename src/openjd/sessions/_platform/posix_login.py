@@ -29,7 +29,7 @@ _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION = 0x20080522
 
 
 class LoginError(KeeperError):
@@ -84,7 +84,7 @@ def _become(
     errors: list[OSError] = []
 
     def start() -> None:
-        _drop_ambient_capabilities()
+        _let_nothing_be_inherited()
         try:
             started.append(
                 subprocess.Popen(
@@ -112,12 +112,17 @@ def _become(
     return started[0]
 
 
-def _drop_ambient_capabilities() -> None:
-    """Have nothing that a program of another user could inherit of this one's rights."""
+def _let_nothing_be_inherited() -> None:
+    """Give up this thread's inheritable capabilities, and so the ambient ones, which would outlive a change of user."""
     with contextlib.suppress(AttributeError, OSError):
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 of them
+        system = ctypes.CDLL(None)
+        if system.capget(header, sets) == 0:
+            sets[2] = sets[5] = 0
+            system.capset(header, sets)
 
 
 def _first_environment(account: accounts.Account) -> dict[str, str]:
@@ -138,22 +143,25 @@ def quoted(command: Sequence[str]) -> str:
 
 def end_login(user: str, child: subprocess.Popen[bytes]) -> None:
     """End a login that has led nowhere, and reap it, now or when it ends."""
-    if child.poll() is not None:
-        return
-    with contextlib.suppress(OSError):
+    if child.poll() is None:
         if accounts.may_become_others():
-            os.killpg(child.pid, signal.SIGKILL)
+            _kill_as(user, [f"-{child.pid}"])
         else:
-            _kill_as(user, _descendants(child.pid))  # sudo can't pass on what ends it
-            child.kill()
+            _kill_as(user, list(map(str, _descendants(child.pid))))  # first: sudo can't pass on what ends it
+            with contextlib.suppress(OSError):
+                child.kill()
     reap(child)
 
 
-def _kill_as(user: str, processes: Sequence[int]) -> None:
-    """Kill processes that only their user may kill."""
-    with contextlib.suppress(KeeperError, subprocess.TimeoutExpired):
+def _kill_as(user: str, targets: Sequence[str]) -> None:
+    """Kill processes, or a group (negative), as their user, so that nobody else's can be meant."""
+    with contextlib.suppress(OSError, KeeperError, subprocess.TimeoutExpired):
+        command = [find_program("kill"), "-KILL", "--", *targets]
+        account = find_account(user) if accounts.may_become_others() else None
+        if account is None:
+            command = [find_program("sudo"), "-n", "-u", user, *command]
         subprocess.run(
-            [find_program("sudo"), "-n", "-u", user, find_program("kill"), "-KILL", *map(str, processes)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -161,6 +169,9 @@ def _kill_as(user: str, processes: Sequence[int]) -> None:
             cwd="/",
             start_new_session=True,
             timeout=_END_LIMIT,
+            user=account and account.uid,
+            group=account and account.gid,
+            extra_groups=[] if account else None,
         )
 
 
