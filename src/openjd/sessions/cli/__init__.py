@@ -1,4 +1,4 @@
-"""The command line: run and check templates, sweep; ``openjd-sessions`` and ``python -m openjd.sessions``."""
+"""The command line: run and check templates, sweep, examine this host; ``openjd-sessions`` and ``python -m openjd.sessions``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Optional
 
 from openjd.sessions._errors import SessionError
-from openjd.sessions.cli.arguments import CheckOptions, DoctorOptions, Options, RunOptions, SweepOptions, parse_arguments
+from openjd.sessions.cli.arguments import (
+    CheckOptions,
+    DoctorOptions,
+    Options,
+    RunOptions,
+    SweepOptions,
+    parse_arguments,
+)
 from openjd.sessions.cli.display import as_document
 from openjd.sessions.cli.doctor import examine
 from openjd.sessions.cli.documents import InputError
