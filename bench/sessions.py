@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openjd.model import ParameterValue
     from openjd.model.v2023_09 import Environment, StepScript
 
-    from openjd.sessions import ActionStatus, PathMappingRule
+    from openjd.sessions import ActionStatus, PathMappingRule, PosixSessionUser
 
 LONGEST_ACTION = 300.0
 """Seconds after which an action is taken for one that hangs."""
@@ -81,6 +81,7 @@ class Driven:
         ended: Optional[SimpleQueue[Driven]] = None,
         parameters: Optional[Mapping[str, ParameterValue]] = None,
         rules: Optional[Sequence[PathMappingRule]] = None,
+        user: Optional[PosixSessionUser] = None,
     ) -> None:
         from openjd.sessions import ActionState, Session
 
@@ -93,6 +94,7 @@ class Driven:
             path_mapping_rules=list(rules) if rules else None,
             session_root_directory=own_directory(),
             callback=self._on_status,
+            user=user,
         )
 
     def _on_status(self, _: str, status: ActionStatus) -> None:

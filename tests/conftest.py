@@ -12,6 +12,8 @@ from typing import Callable
 import pytest
 
 from openjd.sessions import Session
+from openjd.sessions._runtime.loop import default_loop
+from support.accounts import ALICE, BOB, account_uids, is_usable
 
 SETTLING_SECONDS = 3.0
 """How long leftovers may take to go: the library's threads stop within a second of the last clean-up."""
@@ -20,6 +22,9 @@ MARK = "OPENJD_SESSIONS_TEST_RUN"
 """A variable in the environment of every process that this test run starts."""
 
 os.environ[MARK] = str(os.getpid())
+
+OTHER_USERS = account_uids()
+"""Users whose processes are all of tests."""
 
 
 def open_descriptors() -> Counter[str]:
@@ -46,16 +51,19 @@ def running_processes() -> Counter[str]:
             try:
                 if is_ours(pid):
                     command = read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
-                    found[f"{pid}: {command}"] += 1
+                    is_helper = f"launcher of process {os.getpid()}" in command  # a new one may have replaced another
+                    found[command if is_helper else f"{pid}: {command}"] += 1
             except OSError:  # it has just ended
                 continue
     return found
 
 
 def is_ours(pid: str) -> bool:
-    parent = read(pid, "stat").rpartition(b")")[2].split()[1]
+    state, parent = read(pid, "stat").rpartition(b")")[2].split()[:2]
     if int(parent) == os.getpid():
         return True
+    if os.stat(f"/proc/{pid}").st_uid in OTHER_USERS:
+        return state != b"Z"
     variables = read(pid, "environ")
     in_this_run = MARK.encode() + b"=%d\0" % os.getpid()
     return b"OPENJD_SESSION_WORKING_DIR=" in variables and in_this_run in variables
@@ -81,6 +89,8 @@ def what_stays_is_there(tmp_path_factory: pytest.TempPathFactory) -> None:
     ) as s:
         s.run_subprocess(command="true")
         s.wait()
+    for name in filter(is_usable, (ALICE, BOB)):
+        default_loop().platform.login_variables(name)
 
 
 def left_over(before: dict[str, Counter[str]]) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from bench.metrics import (
     lines,
     many_actions,
     many_streams,
+    other_user,
     path_mapping,
     setup,
     silent,
@@ -35,4 +36,5 @@ ALL: tuple[Metric, ...] = (
     *trees.METRICS,
     *many_actions.METRICS,
     *exit_loop.METRICS,
+    *other_user.METRICS,
 )

@@ -6,7 +6,7 @@ import pytest
 
 from openjd.sessions import version
 from openjd.sessions.cli import main
-from openjd.sessions.cli.arguments import CheckOptions, RunOptions, parse_arguments
+from openjd.sessions.cli.arguments import CheckOptions, DoctorOptions, RunOptions, parse_arguments
 
 PLAIN = RunOptions(
     path="t.yaml",
@@ -109,3 +109,9 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"openjd-sessions {version}\n"
     assert main(["run", "--help"]) == 0
     assert "--path-mapping-rules" in capsys.readouterr().out
+
+
+def test_doctor() -> None:
+    assert parse_arguments(["doctor", "--user", "u"]) == DoctorOptions(user="u", group=None)
+    assert parse_arguments(["doctor", "--user", "u", "--group", "g"]) == DoctorOptions(user="u", group="g")
+    assert main(["doctor"]) == 2

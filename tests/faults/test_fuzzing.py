@@ -23,6 +23,7 @@ from openjd.sessions._core.lines import MAX_LINE
 from openjd.sessions._core.output import OutputInterpreter, Text, Update
 from openjd.sessions._core.redaction import Redactor
 from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER
 from openjd.sessions._platform.posix_wire import Channel, encode_frame
 from openjd.sessions._platform.protocol import Command
@@ -140,7 +141,7 @@ def check_frames(pid: int, data: bytes, descriptors: int) -> None:
     theirs, ours = socket.socketpair()
     listener = Listener()
     with theirs, closing(ManualLoop()) as loop:
-        keeper = PosixKeeper(Channel(ours, LONGEST_ANSWER), pid, loop)
+        keeper = PosixKeeper(Channel(ours, LONGEST_ANSWER), pid, PosixAccount(None), loop)
         keeper.start(Command(["true"], "/", {}), listener)
         ends = [end for _ in range(descriptors) for end in os.pipe()]
         if data:

@@ -276,7 +276,7 @@ def test_interpreters_that_do_not_work_are_told_with_the_reason(
 
 def test_an_interpreter_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loop: ManualLoop) -> None:
     """DESIGN §4."""
-    old = script(tmp_path / "python", "#!/bin/sh\nprintf '   3   8' >&0\nexec cat >&0\n")
+    old = script(tmp_path / "python", "#!/bin/sh\nprintf '\\0openjd.sessions    3   8' >&0\nexec cat >&0\n")
     monkeypatch.setattr(posix_link, "interpreters", lambda: [str(old)])
     with pytest.raises(KeeperError) as refusal:
         PosixPlatform(loop).open_keeper()

@@ -1,5 +1,16 @@
 """Stages for Sessions with real processes."""
 
-from support.fixtures import begin, gate, journal, open_stage, run, stage
+import pytest
 
-__all__ = ("begin", "gate", "journal", "open_stage", "run", "stage")
+from support.accounts import ALICE
+from support.fixtures import account, begin, gate, journal, open_stage, run, stage
+
+__all__ = ("account", "begin", "gate", "journal", "open_stage", "run", "stage")
+
+AS_BOTH = {"test_cancel", "test_survivors", "test_time_limits"}
+"""Modules whose stories are the same for our own user and another one."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "account" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in AS_BOTH:
+        metafunc.parametrize("account", [None, ALICE], indirect=True, ids=["", "another-user"])

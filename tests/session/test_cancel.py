@@ -140,8 +140,8 @@ def test_time_limit_does_not_lengthen_the_period(stage: Stage) -> None:
     assert stage.wait() == KILLED
 
 
-def test_repeated_cancel_notifies_again(stage: Stage) -> None:
-    """LC-26, ACT-26: and cancel_info.json is written anew, with the earlier end."""
+def test_repeated_cancel_notifies_again(stage: Stage, account: dict[str, Any]) -> None:
+    """LC-26, ACT-26: and cancel_info.json is written anew, with the earlier end, and the mode of WD-11."""
     session = started(stage, notify(600, *child("stubborn")))
     path = session.working_directory / "cancel_info.json"
     ends = []
@@ -151,7 +151,8 @@ def test_repeated_cancel_notifies_again(stage: Stage) -> None:
         ends.append(datetime.strptime(json.loads(path.read_text())["NotifyEnd"], "%Y-%m-%dT%H:%M:%SZ"))
     assert ends[0] - ends[1] > timedelta(seconds=300)
     assert abs(ends[2] - ends[1]) <= timedelta(seconds=1)
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == (0o660 if account else 0o600)
+    assert path.stat().st_gid == session.working_directory.stat().st_gid
     session.cancel_action(time_limit=timedelta(0))
     assert stage.wait() == KILLED
 

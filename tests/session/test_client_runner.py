@@ -169,8 +169,13 @@ def test_wrong_use(client_of: Callable[..., Client], tmp_path: Path) -> None:
     with pytest.raises(TypeError) as caught:
         client.runner._cancel("TERMINATE")  # type: ignore[arg-type]
     assert str(caught.value) == "A TerminateCancelMethod is needed to cancel a runner; got 'TERMINATE'."
-    with pytest.raises(NotImplementedError):
-        client_of(user=PosixSessionUser("nobody-of-this-name", group="g"))
+
+
+def test_user_that_does_not_exist(client_of: Callable[..., Client]) -> None:
+    """USER-1: it is not run as somebody else instead."""
+    client = client_of(user=PosixSessionUser("nobody-of-this-name", group="g"))
+    assert client.run("true") is ActionState.FAILED
+    assert client.told == [(ActionState.FAILED, False)]
 
 
 def test_callback_that_raises(client_of: Callable[..., Client]) -> None:

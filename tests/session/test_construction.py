@@ -17,6 +17,7 @@ from openjd.model import ParameterValue, ParameterValueType, RevisionExtensions,
 from openjd.sessions import (
     LOG,
     ActionState,
+    KeeperError,
     LogContent,
     Parameter,
     PosixSessionUser,
@@ -215,6 +216,15 @@ def test_user_of_another_kind(tmp_path: Path) -> None:
     assert str(caught.value) == "A Session on this system needs a PosixSessionUser; got Other."
     with pytest.raises(RuntimeError, match=r"^WindowsSessionUser can only be used on Windows systems\.$"):
         WindowsSessionUser("x", password="y")
+
+
+def test_user_that_does_not_exist(tmp_path: Path) -> None:
+    """USER-8: no directory is made for it; and it is not taken for a number, as sudo would."""
+    for name in ("nobody-of-this-name", "#0", ""):
+        with pytest.raises(KeeperError) as caught:
+            new_session(tmp_path, user=PosixSessionUser(name))
+        assert str(caught.value) == f"There is no account {name!r} on this host."
+    assert not list(tmp_path.iterdir())
 
 
 def test_user_has_a_default_group() -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
 
+from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Watcher
 from openjd.sessions._types import ActionUsage
 from support import CHILDREN
@@ -212,9 +213,17 @@ class FakePlatform:
         self._watcher = watcher
         self._clock = clock
 
-    def open_keeper(self) -> FakeKeeper:
+    def open_keeper(self, user: Optional[str] = None) -> FakeKeeper:
+        if user is not None:
+            raise KeeperError(f"There is no account {user!r} on this host.")
         self.keepers.append(FakeKeeper(self._watcher, self._clock))
         return self.keepers[-1]
+
+    def login_variables(self, user: str) -> Mapping[str, str]:
+        raise KeeperError(f"There is no account {user!r} on this host.")
+
+    def remove_contents(self, user: str, directory: str, limit: float) -> None:  # noqa: ARG002
+        raise KeeperError(f"There is no account {user!r} on this host.")
 
     def forget(self) -> None:
         for keeper in self.keepers:

@@ -9,17 +9,29 @@ from typing import Any
 import pytest
 
 from openjd.sessions import LOG
+from support.accounts import let_others_pass, need_account, user_of
 from support.programs import Begin, Program, Run
 from support.stage import Gate, Journal, OpenStage, Stage, wait_until
 
 
 @pytest.fixture
-def open_stage(tmp_path: Path) -> Iterator[OpenStage]:
+def account(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """What a Session is made with to run as some user: our own, unless a parameter names another one."""
+    name = getattr(request, "param", None)
+    if name is None:
+        return {}
+    need_account(name)
+    let_others_pass(tmp_path)
+    return {"user": user_of(name)}
+
+
+@pytest.fixture
+def open_stage(tmp_path: Path, account: dict[str, Any]) -> Iterator[OpenStage]:
     """Opens stages, given what a Session is to be made with, and closes them at the end."""
     stages: list[Stage] = []
 
     def open_one(**options: Any) -> Stage:
-        stages.append(Stage(tmp_path, **options))
+        stages.append(Stage(tmp_path, **account, **options))
         return stages[-1]
 
     yield open_one

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Optional
 
+from openjd.sessions._platform.accounts import Account
 from support.stage import PATIENCE
 
 PRELUDE = """
@@ -43,18 +45,19 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 class Program:
-    """A running program, given as what follows the prelude."""
+    """A running program, given as what follows the prelude; as another user or through a command, if root likes."""
 
-    def __init__(self, root: Path, code: str) -> None:
+    def __init__(self, root: Path, code: str, account: Optional[Account] = None, through: Sequence[str] = ()) -> None:
         self.root = root
         paths = [str(TESTS), os.environ.get("PYTHONPATH", "")]
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", *ABOUT_FORKS, "-c", PRELUDE + textwrap.dedent(code)],
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            [*through, sys.executable, "-W", "error", *ABOUT_FORKS, "-c", PRELUDE + textwrap.dedent(code)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            **_identity(account),
             env={**os.environ, "ROOT": str(root), "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         self.pid = self._process.pid
@@ -104,6 +107,14 @@ class Program:
         """Its launcher and keepers."""
         title = f"openjd.sessions launcher of process {self.pid}".encode()
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if title in command_of(pid)]
+
+
+def _identity(account: Optional[Account]) -> dict[str, Any]:
+    """What has a program run as an account, with its groups."""
+    if account is None:
+        return {}
+    groups = os.getgrouplist(account.name, account.gid)
+    return {"user": account.uid, "group": account.gid, "extra_groups": groups}
 
 
 Begin = Callable[[str], Program]

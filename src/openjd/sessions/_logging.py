@@ -190,7 +190,7 @@ class SessionLog:
         nobody could tell the difference.
         """
         handlers = _handlers_of(LOG)
-        if not handlers or LOG.filters != [_FILTER] or logging.getLogRecordFactory() is not logging.LogRecord:
+        if not handlers or LOG.filters != [_FILTER] or not _records_are_usual():
             for message in messages:
                 _call(LOG.handle, self._make_record(level, message, content))
             return
@@ -211,6 +211,7 @@ class SessionLog:
         now = time.time()
         changed: dict[str, Any] = {
             "session_id": self.session_id,
+            "levelname": logging.getLevelName(level),
             "created": now,
             "msecs": now % 1 * 1000 // 1,
             "relativeCreated": prototype.relativeCreated + (now - prototype.created) * 1000,
@@ -231,6 +232,17 @@ class SessionLog:
         return record
 
 
+def _records_are_usual() -> bool:
+    """Whether nobody has changed what records are, or what they hold."""
+    return (
+        logging.getLogRecordFactory() is logging.LogRecord
+        and logging.logThreads
+        and logging.logProcesses
+        and logging.logMultiprocessing
+        and getattr(logging, "logAsyncioTasks", True)
+    )
+
+
 @cache
 def _prototype(level: int) -> logging.LogRecord:
     return logging.LogRecord(LOG.name, level, __file__, 0, "", (), None)
@@ -241,7 +253,7 @@ def _task_name() -> Optional[str]:
     asyncio = sys.modules.get("asyncio")
     try:
         task = asyncio.current_task() if asyncio is not None else None
-    except RuntimeError:  # no loop runs here
+    except Exception:  # no loop runs here; or another thread is just importing asyncio
         return None
     return task.get_name() if task is not None else None
 

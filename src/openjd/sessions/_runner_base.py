@@ -18,13 +18,13 @@ from openjd.sessions._core.lines import LineAssembler, Lines, Piece
 from openjd.sessions._core.output import OutputItem, Text
 from openjd.sessions._errors import ActionFailed, KeeperError, SessionError
 from openjd.sessions._logging import LogContent, SessionLog
-from openjd.sessions._platform.protocol import Command, Keeper
+from openjd.sessions._platform.protocol import Command, Keeper, Platform
 from openjd.sessions._runtime.delivery import News, Outbox, call_client, raise_interrupt, text_of
 from openjd.sessions._runtime.files_directory import FilesDirectory
 from openjd.sessions._runtime.loop import default_loop
-from openjd.sessions._runtime.process_environment import checked_variables, inherited_variables
+from openjd.sessions._runtime.process_environment import checked_variables, own_variables
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
-from openjd.sessions._session_user import SessionUser, group_of
+from openjd.sessions._session_user import SessionUser, group_of, other_user
 from openjd.sessions._types import ActionState, ActionStatus
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ScriptRunnerBase(ABC):
     Args:
         logger: Where its records go; lines that begin with ``openjd_`` have no meaning here.
         user: The account to run as; this program's own if not given.
-        os_env_vars: Environment variables on top of this program's own.
+        os_env_vars: Environment variables on top of this program's own, or of those of the user's login.
         session_working_directory: The working directory of the Session it belongs to.
         startup_directory: The directory it runs in, if that is another one.
         callback: Called with RUNNING on the thread that starts it, and last, on another one, with how it ended.
@@ -67,7 +67,8 @@ class ScriptRunnerBase(ABC):
         callback: Optional[Callable[[ActionState], None]] = None,
     ) -> None:
         self._print_section_banner = True
-        group_of(user)  # refuses users that are not supported yet
+        group_of(user)  # refuses users of other systems
+        self._user = other_user(user)
         self._log = _ClientLog(logger)
         self._os_env_vars = checked_variables(os_env_vars)
         self._directory = startup_directory or session_working_directory
@@ -98,9 +99,14 @@ class ScriptRunnerBase(ABC):
         self._run_of_process = run = _Run(self._log, self._callback)
         if self._print_section_banner:
             self._log.subsection("Phase: Running action")
-        environment = compose_environment(inherited_variables(True), self._os_env_vars)
-        open_outbox = run.start(Command(args, str(self._directory), environment), time_limit)
+        open_outbox = run.start(lambda platform: self._prepare(platform, args), time_limit)
         open_outbox()
+
+    def _prepare(self, platform: Platform, args: Sequence[str]) -> tuple[Keeper, Command]:
+        """Who is to start it, and what."""
+        keeper = platform.open_keeper(self._user)
+        base = own_variables() if self._user is None else platform.login_variables(self._user)
+        return keeper, Command(args, str(self._directory), compose_environment(base, self._os_env_vars))
 
     def _materialize_files(
         self,
@@ -159,13 +165,13 @@ class _Run:
         self._keeper: Optional[Keeper] = None
         self.action = RunningAction(Surroundings(self._loop, self._outbox, log, self))
 
-    def start(self, command: Command, time_limit: Optional[timedelta]) -> News:
+    def start(self, prepare: Callable[[Platform], tuple[Keeper, Command]], time_limit: Optional[timedelta]) -> News:
         """Start the process, tell RUNNING, and give the call that lets further news be told."""
         open_outbox = self._outbox.shut()
         limit = time_limit.total_seconds() if time_limit is not None else None
         self.action.configure(_PlainOutput(), notify_period=None, time_limit=limit)
         try:
-            self._keeper = self._loop.platform.open_keeper()
+            self._keeper, command = prepare(self._loop.platform)
             if self.action.start(self._keeper, command):
                 self._log.info(f"Command started as pid: {self.action.pid}", LogContent.PROCESS_CONTROL)
                 self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)

@@ -21,7 +21,7 @@ from openjd.sessions._runtime.process_environment import (
     checked_variables,
 )
 from openjd.sessions._runtime.session_view import SessionView
-from openjd.sessions._session_user import SessionUser, group_of
+from openjd.sessions._session_user import SessionUser
 from openjd.sessions._types import EnvironmentIdentifier, Parameters, SessionCallbackType
 
 _BASE_REVISION = "2023-09"
@@ -55,12 +55,12 @@ class Session(SessionView):
         os_env_vars: Environment variables for all actions.
         session_root_directory: Existing directory to make the working directory in.
         revision_extensions: What the job's template may use; revision 2023-09 without extensions if not given.
-        inherit_env: What actions inherit of this program's environment: all, nothing, or the variables whose names
-            match one of the patterns (``fnmatch``).
+        inherit_env: What actions inherit of this program's environment, or of the login of another user: all, nothing,
+            or the variables whose names match one of the patterns (``fnmatch``).
 
     Raises:
-        RuntimeError: The working directory cannot be made (``WorkspaceError``).
-        NotImplementedError: This system, or another user than the program's own, is not supported yet.
+        RuntimeError: The working directory cannot be made (``WorkspaceError``); user can't be used (``KeeperError``).
+        NotImplementedError: This system is not supported yet.
         ValueError, TypeError: An argument has a wrong value.
     """
 
@@ -90,11 +90,9 @@ class Session(SessionView):
         self._path_mapping_rules = _sorted_rules(path_mapping_rules)
         self._extensions = sorted(revision_extensions.extensions) if revision_extensions is not None else []
         inherit, of_session = checked_inherit(inherit_env), checked_variables(os_env_vars)
-        self._resources = open_resources(
-            session_id, session_root_directory, group_of(user), retains_directory=retain_working_dir
-        )
+        self._resources = open_resources(session_id, session_root_directory, user, retains_directory=retain_working_dir)
         own = {"OPENJD_SESSION_WORKING_DIR": self._resources.workspace.path}
-        self._variables = ProcessVariables(inherit, of_session, own)
+        self._variables = ProcessVariables(inherit, of_session, own, self._resources.base_variables)
         self._optional_actions = SessionActions(
             session_id, self._resources, callback, redacted_env_enabled=_has_redacted_env(revision_extensions)
         )

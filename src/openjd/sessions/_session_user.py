@@ -25,18 +25,17 @@ def group_of(user: Optional[SessionUser]) -> Optional[str]:
 
     Raises:
         ValueError: It is not a user of this kind of system.
-        NotImplementedError: It is another user than the program's own.
     """
     if user is None:
         return None
     if not isinstance(user, PosixSessionUser):
         raise ValueError(f"A Session on this system needs a PosixSessionUser; got {type(user).__name__}.")
-    if not user.is_process_user():
-        raise NotImplementedError(
-            f"openjd.sessions can't run actions as another user yet: {user.user!r} is not this program's own user, "
-            f"{accounts.user_name()!r}."
-        )
     return user.group
+
+
+def other_user(user: Optional[SessionUser]) -> Optional[str]:
+    """The name of the account that processes run as; None if it is the program's own (rule USER-1)."""
+    return None if user is None or user.is_process_user() else user.user
 
 
 class PosixSessionUser(SessionUser):

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Callable, Optional
 
-from openjd.sessions._errors import KeeperError
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, LauncherLink, kill, open_pidfd
-from openjd.sessions._platform.posix_sweep import end_marked
+from openjd.sessions._platform.posix_account import PosixAccount
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
@@ -21,8 +20,6 @@ from openjd.sessions._types import ActionUsage
 _ANSWERED = (b"start", b"notify", b"terminate", b"hello")
 _SILENCE_LIMIT = 5.0
 """Seconds without an answer after which a keeper is asked whether it is there, and again after which it is given up."""
-_MOST_DESCRIPTORS = 8
-"""More descriptors than a keeper ever sends ahead of its frames."""
 _KEEPER_SILENT = (
     f"The keeper of this Session's processes has not answered for {2 * _SILENCE_LIMIT:g} seconds; "
     "it and what it kept is terminated."
@@ -53,8 +50,9 @@ class PosixProcess:
 class PosixKeeper:
     """Our end of a keeper; made on a caller's thread, used on the loop's."""
 
-    def __init__(self, channel: Channel, pid: int, watcher: Watcher) -> None:
+    def __init__(self, channel: Channel, pid: int, account: PosixAccount, watcher: Watcher) -> None:
         self._channel = channel
+        self._account = account
         self._pidfd = open_pidfd(pid)
         self._mark = secrets.token_hex(8).encode()
         self._watcher = watcher
@@ -107,8 +105,9 @@ class PosixKeeper:
         if is_first:
             self._is_watched = True
             self._channel.put(b"mark", self._mark)
+        had_unsent = self._channel.has_unsent
         self._channel.send(*fields)
-        if is_first or self._channel.has_unsent:
+        if is_first or had_unsent or self._channel.has_unsent:
             self._watch()
         if fields[0] in _ANSWERED:
             self.expect_news()
@@ -125,7 +124,6 @@ class PosixKeeper:
 
     def _give_up(self) -> None:
         """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
-        kill(self._pidfd)
         self._lose(_KEEPER_SILENT)
 
     def _hear(self) -> None:
@@ -151,11 +149,12 @@ class PosixKeeper:
             self._watch()
         try:
             is_open, frames = self._channel.receive()
+        except ValueError:  # no frames of ours
+            is_open, frames = False, []
+        try:
             for fields in frames:
                 self._tell(fields)
-        except (ValueError, IndexError):  # no frames of ours
-            is_open, frames = False, []
-        if len(self._channel.descriptors) > _MOST_DESCRIPTORS:
+        except (ValueError, IndexError, OSError):  # nor this
             is_open = False
         if frames:
             self._hear()
@@ -192,6 +191,8 @@ class PosixKeeper:
             process.observer.not_started(NO_DESCRIPTOR)
             return
         output = self._channel.descriptors.pop(0)
+        if self._account.is_another:
+            output = own_reading_end(output)
         os.set_blocking(output, False)
         process.observer.started(pid, output)
 
@@ -199,8 +200,12 @@ class PosixKeeper:
         if self.is_lost:
             return
         self._hear()
-        if self._when_gone is None or reason is _KEEPER_SILENT:  # the launcher may be gone, too
-            threading.Thread(target=end_marked, args=(self._mark + b".",), daemon=True).start()
+        mark = self._mark + b"."
+        if reason is _KEEPER_SILENT:
+            pidfd, self._pidfd = self._pidfd, None
+            threading.Thread(target=self._account.end_silent, args=(pidfd, mark), daemon=True).start()
+        elif self._when_gone is None:  # the launcher may be gone, too
+            threading.Thread(target=self._account.end_marked, args=(mark,), daemon=True).start()
         self._watcher.unwatch(self._channel.fileno())
         self.forget()
         process = self._process
@@ -215,44 +220,40 @@ def _text(data: bytes) -> str:
 
 
 class PosixPlatform:
-    """Linux and macOS: one launcher per program, started at first need, and a keeper per Session."""
+    """Linux and macOS: one launcher for each user, started at first need, and a keeper per Session."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._lock = threading.Lock()
-        self._launcher: Optional[LauncherLink] = None
+        self._accounts: dict[Optional[str], PosixAccount] = {}
         self._keepers: weakref.WeakSet[PosixKeeper] = weakref.WeakSet()
 
-    def open_keeper(self) -> PosixKeeper:
-        with self._lock:
-            try:
-                pid, descriptor = self._ask_for_keeper()
-            except OSError as error:
-                raise KeeperError(f"The launcher of this program's processes failed: {error}") from error
-            connection = socket.socket(fileno=descriptor)
-            try:
-                keeper = PosixKeeper(Channel(connection, LONGEST_ANSWER), pid, self._watcher)
+    def open_keeper(self, user: Optional[str] = None) -> PosixKeeper:
+        account = self._account(user)
+        pid, descriptor = account.ask_for_keeper()
+        connection = socket.socket(fileno=descriptor)
+        try:
+            keeper = PosixKeeper(Channel(connection, LONGEST_ANSWER), pid, account, self._watcher)
+            with self._lock:
                 self._keepers.add(keeper)
-            except BaseException:  # Ctrl-C: the keeper leaves when nobody is at the other end
-                connection.close()
-                raise
+        except BaseException:  # Ctrl-C: the keeper leaves when nobody is at the other end
+            connection.close()
+            raise
         return keeper
 
-    def _ask_for_keeper(self) -> tuple[int, int]:
-        """Ask the launcher; one that has gone, or does not answer any more, is replaced."""
-        if self._launcher is not None:
-            try:
-                return self._launcher.ask_for_keeper()
-            except OSError:
-                self._launcher.give_up()
-                self._launcher = None
-        self._launcher = LauncherLink.start()
-        return self._launcher.ask_for_keeper()
+    def login_variables(self, user: str) -> Mapping[str, str]:
+        return self._account(user).login_variables()
+
+    def remove_contents(self, user: str, directory: str, limit: float) -> None:
+        self._account(user).remove_contents(directory, limit)
+
+    def _account(self, user: Optional[str]) -> PosixAccount:
+        with self._lock:
+            return self._accounts.setdefault(user, PosixAccount(user))
 
     def forget(self) -> None:
-        if self._launcher is not None:
-            self._launcher.close()
-            self._launcher = None
+        for account in self._accounts.values():
+            account.forget()
         for keeper in list(self._keepers):
             keeper.forget()
         self._lock = threading.Lock()

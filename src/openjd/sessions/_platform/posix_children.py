@@ -85,6 +85,11 @@ def why_not_started(name: bytes, directory: bytes, error: OSError) -> str:
         return f"Program '{program}' was not found in the PATH searched: {shown}"
     if not os.path.isdir(directory):
         return f"Program '{program}' could not be started: the working directory has gone."
+    if not os.access(directory, os.X_OK):
+        return (
+            f"Program '{program}' could not be started: its user may not enter the working directory. A Session's user "
+            "must be a member of the group that its files are shared with, and be allowed to pass the root directory."
+        )
     reason = os.strerror(error.errno or 0)
     if os.path.isdir(os.path.join(directory, name)):
         reason = os.strerror(errno.EISDIR)

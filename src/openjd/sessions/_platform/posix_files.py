@@ -56,11 +56,19 @@ def write_cancel_info(directory: bytes, text: bytes) -> int:
 def _write_new(folder: int, name: bytes, text: bytes) -> None:
     target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     try:
-        os.fchmod(target, 0o600)  # whatever the umask is
+        _share_as(folder, target)
         while text:
             text = text[os.write(target, text) :]
     finally:
         os.close(target)
+
+
+def _share_as(folder: int, target: int) -> None:
+    """Give the group of a directory what it has there, whatever the umask is."""
+    status = os.fstat(folder)
+    if status.st_mode & stat.S_IWGRP and status.st_gid != os.fstat(target).st_gid:
+        os.fchown(target, -1, status.st_gid)
+    os.fchmod(target, 0o660 if status.st_mode & stat.S_IWGRP else 0o600)
 
 
 def _may_be_replaced(folder: int, name: bytes) -> bool:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from itertools import islice
 from typing import Optional
@@ -124,6 +125,8 @@ class Keeper(Resident):
             self._started.clear()
         try:
             reader, writer = os.pipe()
+            if sys.platform == "linux":
+                os.fchmod(reader, 0o604)  # so that another user whom we hand it to may open it anew
         except OSError as error:
             self.channel.send(b"failed", number, why_not_started(argv[0], directory, error).encode())
             return
@@ -150,7 +153,7 @@ class Keeper(Resident):
             self._write_cancel_info(action, arguments[1], arguments[2])
         else:
             action.is_terminated = True
-            if not action.has_exited:  # its own group at once; when the command has gone, all that can be found
+            if not action.has_exited and action.writer is None:  # its group at once; later all that can be found
                 self._signal(action, -action.pid, signal.SIGKILL)
                 action.next_look = time.monotonic() + SWEEP_INTERVAL
 
@@ -223,7 +226,7 @@ class Keeper(Resident):
 
     def _see_to(self, action: Action) -> None:
         """Notify or terminate what is there of the tree; say when nothing of it is left."""
-        if action.writer is not None and not action.is_terminated:
+        if action.writer is not None:  # first it is notified (LC-25)
             return
         if action.is_terminated:
             for group in self._groups(action):
@@ -289,6 +292,6 @@ class Keeper(Resident):
         if action is not None and not action.has_ended:
             if action.writer is not None:
                 moments.append(action.writer.deadline if action.writer.failure is None else 0.0)
-            if self._has_to_look(action):
+            elif self._has_to_look(action):
                 moments.append(action.next_look)
         return max(0.0, min(moments) - time.monotonic()) if moments else None

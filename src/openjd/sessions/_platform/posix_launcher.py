@@ -2,7 +2,10 @@
 
 ================  ======================  ============================================================
 to the launcher   ``host`` + descriptor   a pidfd of the program: when it fires, all is over
+..                ``login`` n             answered by ``login`` n N=value ...: what this user's login has set
 ..                ``keeper`` n            fork one; answered by ``keeper`` n id + descriptor, or ``failed``
+..                ``run`` n text word ... fork a process that calls ``main(word, ...)`` of this module; same answers
+..                ``end`` n + descriptor  kill the process of this pidfd; answered by ``ended`` n
 ================  ======================  ============================================================
 """
 
@@ -12,12 +15,16 @@ import gc
 import os
 import signal
 import socket
+import sys
+from typing import Callable
 
 from openjd.sessions._platform.posix_children import children, groups_of, reap_all, send_signal
 from openjd.sessions._platform.posix_keeper import Keeper
 from openjd.sessions._platform.posix_resident import Resident
 from openjd.sessions._platform.posix_wire import Channel
 
+_NOT_OF_THE_LOGIN = (b"_=", b"OLDPWD=", b"PWD=", b"SUDO_")
+"""How variables begin that tell of who has started us."""
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE)
 
 
@@ -33,9 +40,16 @@ class Launcher(Resident):
         if fields[0] == b"host":
             self.watch_host(self.channel.descriptors.pop(0))
         elif fields[0] == b"keeper":
-            self._fork_keeper(fields[1])
+            self._fork(fields[1], lambda channel: Keeper(channel, self.host).run())
+        elif fields[0] == b"run":
+            self._fork(fields[1], lambda _: _run(fields[2], fields[3:]))
+        elif fields[0] == b"login":
+            self.channel.send(b"login", fields[1], *_login_variables())
+        elif fields[0] == b"end":
+            _kill(self.channel.descriptors.pop(0))
+            self.channel.send(b"ended", fields[1], b"")
 
-    def _fork_keeper(self, number: bytes) -> None:
+    def _fork(self, number: bytes, work: Callable[[Channel], None]) -> None:
         ours, theirs = socket.socketpair()
         try:
             pid = os.fork()
@@ -45,8 +59,10 @@ class Launcher(Resident):
         if pid == 0:
             theirs.close()
             self.close()
-            Keeper(Channel(ours), self.host).run()
-            os._exit(0)
+            try:
+                work(Channel(ours))
+            finally:
+                os._exit(0)
         self._keepers.add(pid)
         ours.close()
         self.channel.send(b"keeper", number, b"%d" % pid, descriptor=theirs.detach())
@@ -63,8 +79,35 @@ class Launcher(Resident):
             send_signal(group, signal.SIGKILL)
 
 
+def _login_variables() -> list[bytes]:
+    try:
+        with open("/proc/self/environ", "rb") as start:  # the interpreter may have added to its environment
+            variables = start.read().split(b"\0")
+    except OSError:
+        variables = [b"%s=%s" % variable for variable in os.environb.items()]
+    return [text for text in variables if b"=" in text and not text.startswith(_NOT_OF_THE_LOGIN)]
+
+
+def _run(source: bytes, arguments: list[bytes]) -> None:
+    name = "openjd.sessions program"
+    sys.modules[name] = module = type(sys)(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+    module.main(*map(os.fsdecode, arguments))
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
 def main() -> None:
     """Become the launcher of the program at the other end of standard input."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)  # first: a terminal that sudo has made hangs up when we leave it
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -74,8 +117,6 @@ def main() -> None:
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     os.close(nowhere)
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     launcher = Launcher(Channel(connection))
     gc.freeze()

@@ -7,13 +7,15 @@ import os
 import select
 import signal
 import socket
-import subprocess
+import stat
 import sys
 import time
 from importlib import resources
 from typing import Optional
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._platform.posix_birth import OLDEST_PYTHON, Birth
+from openjd.sessions._platform.posix_login import LOGIN_LIMIT
 from openjd.sessions._platform.posix_wire import Channel
 
 ANSWER_LIMIT = 10.0
@@ -23,15 +25,10 @@ NO_DESCRIPTOR = (
     "limit (ulimit -n), or have fewer Sessions open at once."
 )
 LONGEST_ANSWER = 64 * 1024
-"""Bytes of the longest frame that launcher and keepers may send."""
+"""Bytes of the longest frame that keepers may send."""
+_LONGEST_ENVIRONMENT = 2 * 1024 * 1024
+"""Bytes of the longest frame that a launcher may send: the variables of a login."""
 _STAND_ALONE = ("posix_wire", "posix_children", "posix_files", "posix_resident", "posix_keeper", "posix_launcher")
-_OLDEST_PYTHON = (3, 9)
-
-# Greets, then runs the program that comes back: its length in 16 digits, and its text.
-_BOOTSTRAP = (
-    "import os,sys;os.write(0,b'%4d%4d'%sys.version_info[:2]);f=open(0,'rb',closefd=False);"
-    "exec(compile(f.read(int(f.read(16))),'launcher','exec'))"
-)
 
 
 def interpreters() -> list[str]:
@@ -69,47 +66,49 @@ class LauncherLink:
     """Our link to the launcher of this program; used by one thread at a time, which waits for each answer."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._channel = Channel(connection, LONGEST_ANSWER)
+        self._channel = Channel(connection, _LONGEST_ENVIRONMENT)
         self._count = 0
+        self.login_variables: dict[str, str] = {}
+        """What another user's login has set."""
         self._pidfd = open_pidfd(int(self._await(b"0")[2]))
 
     @classmethod
-    def start(cls) -> LauncherLink:
-        """Start a launcher.
+    def start(cls, user: Optional[str] = None) -> LauncherLink:
+        """Start a launcher, as another user if one is given.
 
         Raises:
             KeeperError: No interpreter can be run for it.
         """
         tried = []
+        deadline = time.monotonic() + (ANSWER_LIMIT if user is None else LOGIN_LIMIT)
         for python in interpreters():
             try:
-                return cls._start_with(python)
+                return cls._start_with(Birth(python, user), deadline)
             except (OSError, ValueError) as error:
                 tried.append(f"{python} ({error})")
-        raise KeeperError(
-            "No Python interpreter could be run that starts this program's processes. Set OPENJD_SESSIONS_PYTHON to "
-            f"the path of one of version {_OLDEST_PYTHON[0]}.{_OLDEST_PYTHON[1]} or newer. Tried: {', '.join(tried)}"
-        )
+        oldest = f"{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"
+        advice = f"Set OPENJD_SESSIONS_PYTHON to the path of one of version {oldest} or newer"
+        if user is None:
+            what = f"No Python interpreter could be run that starts this program's processes. {advice}."
+        else:
+            what = f"No login as the user {user!r} led to a Python interpreter. {advice} that this user can run."
+        raise KeeperError(f"{what} Tried: {', '.join(tried)}")
 
     @classmethod
-    def _start_with(cls, python: str) -> LauncherLink:
-        ours, theirs = socket.socketpair()
+    def _start_with(cls, birth: Birth, deadline: float) -> LauncherLink:
         try:
-            with theirs:
-                child = _start_interpreter(python, theirs)
-        except BaseException:
-            ours.close()
-            raise
-        try:
-            _greet(ours, stand_alone_program())
-            link = cls(ours)
+            connection = birth.wait_for_greeting(deadline)
+            connection.settimeout(ANSWER_LIMIT)
+            program = stand_alone_program()
+            connection.sendall(b"%16d" % len(program) + program)
+            link = cls(connection)
             link._send_host()
+            if birth.user is not None:
+                link._ask_for_login()
         except BaseException:
-            ours.close()
-            child.kill()
+            birth.fail()
             raise
-        finally:
-            child.wait()  # it forks the launcher and exits
+        birth.succeed(connection)
         return link
 
     def _send_host(self) -> None:
@@ -118,30 +117,56 @@ class LauncherLink:
         if host is not None:
             self._channel.send(b"host", descriptor=host)
 
+    def _ask_for_login(self) -> None:
+        variables = self._ask(b"login")[2:]
+        self.login_variables = dict(os.fsdecode(variable).split("=", 1) for variable in variables)
+
     def ask_for_keeper(self) -> tuple[int, int]:
         """Give the id of a new keeper, and our end of its socket.
 
         Raises:
             KeeperError: It could not be forked.
-            OSError: The launcher does not answer.
+            OSError, ValueError: The launcher does not answer, or with something else.
         """
-        self._count += 1
-        number = b"%d" % self._count
-        self._channel.send(b"keeper", number)
-        answer = self._await(number)
+        return self._ask_for_child(b"keeper")
+
+    def run(self, program: str, *arguments: str) -> int:
+        """Have a child of the launcher run a stand-alone module; gives a socket that is closed when it is done.
+
+        Raises:
+            As ``ask_for_keeper``.
+        """
+        return self._ask_for_child(b"run", program.encode(), *map(os.fsencode, arguments))[1]
+
+    def end(self, pidfd: int) -> None:
+        """Have the launcher kill a process of its user; takes the descriptor over.
+
+        Raises:
+            As ``ask_for_keeper``.
+        """
+        self._ask(b"end", descriptor=pidfd)
+
+    def _ask_for_child(self, *request: bytes) -> tuple[int, int]:
+        answer = self._ask(*request)
         if answer[0] != b"keeper":
             raise KeeperError(f"No keeper could be started for this Session's processes: {answer[2].decode()}")
         if not self._channel.descriptors:
             raise KeeperError(NO_DESCRIPTOR)
         return int(answer[2]), self._channel.descriptors.pop(0)
 
+    def _ask(self, kind: bytes, *arguments: bytes, descriptor: Optional[int] = None) -> list[bytes]:
+        self._count += 1
+        number = b"%d" % self._count
+        self._channel.send(kind, number, *arguments, descriptor=descriptor)
+        return self._await(number)
+
     def _await(self, number: bytes) -> list[bytes]:
         """The answer of this number; one that an interrupted call has left behind is thrown away."""
         deadline = time.monotonic() + ANSWER_LIMIT
-        while _is_readable(self._channel.fileno(), deadline):
+        while is_readable(self._channel.fileno(), deadline):
             is_open, frames = self._channel.receive()
             for answer in frames:
-                if answer[1] == number:
+                if len(answer) >= 3 and answer[1] == number:
                     return answer
                 if answer[0] == b"keeper" and self._channel.descriptors:
                     os.close(self._channel.descriptors.pop(0))
@@ -149,17 +174,10 @@ class LauncherLink:
                 raise ConnectionError("it ended")
         raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
 
-    def give_up(self) -> None:
-        """It does not answer: end it. Keepers don't depend on it."""
-        kill(self._pidfd)
-        self.close()
-
-    def close(self) -> None:
-        """Close our end: the launcher leaves when its keepers have left."""
+    def close(self) -> Optional[int]:
+        """Close our end: the launcher leaves when its keepers have. Gives the descriptor of its process, if any."""
         self._channel.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        return self._pidfd
 
 
 def open_pidfd(pid: int) -> Optional[int]:
@@ -170,6 +188,28 @@ def open_pidfd(pid: int) -> Optional[int]:
         return None
 
 
+def own_reading_end(descriptor: int) -> int:
+    """Exchange the reading end of a pipe for one whose mode nobody else can change; takes the descriptor over.
+
+    It comes from another user. Reading from anything else, or in another mode, could hold up who reads, and already to
+    ask the file system what it is could. So the kernel is asked, where it tells (Linux).
+
+    Raises:
+        OSError, ValueError: It is no pipe, or not ours to open.
+    """
+    path = f"/proc/self/fd/{descriptor}"
+    try:
+        if sys.platform == "linux":
+            if not os.readlink(path).startswith("pipe:["):
+                raise ValueError("no pipe")
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise ValueError("no pipe")
+        return os.dup(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def kill(pidfd: Optional[int]) -> None:
     """Kill a process that may have gone; where there is no descriptor of it, it ends when its channel closes."""
     if pidfd is not None:
@@ -177,27 +217,8 @@ def kill(pidfd: Optional[int]) -> None:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
-def _start_interpreter(python: str, connection: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [python, "-I", "-S", "-c", _BOOTSTRAP, f"openjd.sessions launcher of process {os.getpid()}"],
-        stdin=connection.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C at the terminal is not for it, from its first moment on
-    )
-
-
-def _is_readable(descriptor: int, deadline: float) -> bool:
+def is_readable(descriptor: int, deadline: float) -> bool:
+    """Wait until a descriptor can be read, or has come to its end; False if it has not until the deadline."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-
-def _greet(connection: socket.socket, program: bytes) -> None:
-    """Wait for the interpreter's greeting, which tells its version, and send it the program."""
-    connection.settimeout(ANSWER_LIMIT)
-    greeting = connection.recv(8, socket.MSG_WAITALL)
-    version = tuple(int(part) for part in (greeting[:4], greeting[4:]) if part)
-    if version < _OLDEST_PYTHON:
-        raise ValueError(f"version {'.'.join(map(str, version))}" if version else "it ended at once")
-    connection.sendall(b"%16d" % len(program) + program)

@@ -18,6 +18,8 @@ MAX_FRAME = 64 * 1024 * 1024
 _SHORT = 64 * 1024
 """Bytes up to which frames are sent together."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
+_NOW = socket.MSG_DONTWAIT  # whatever whoever shares the socket makes of its mode
+_MOST_DESCRIPTORS = 16
 
 
 def encode_frame(*fields: bytes) -> bytes:
@@ -101,14 +103,14 @@ class Channel:
 
     def _send_some(self, data: bytes, descriptor: Optional[int]) -> int:
         if descriptor is None:
-            return self.connection.send(data)
+            return self.connection.send(data, _NOW)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
-        return self.connection.sendmsg([data], [rights])
+        return self.connection.sendmsg([data], [rights], _NOW)
 
     def receive(self) -> tuple[bool, list[list[bytes]]]:
         """Give whether the peer is still there, and the frames that are complete; keep descriptors that came along."""
         try:
-            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64), _CLOSE_ON_EXEC)
+            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64), _NOW | _CLOSE_ON_EXEC)
         except BlockingIOError:
             return True, []
         except OSError:
@@ -123,6 +125,8 @@ class Channel:
             for descriptor in received:
                 os.set_inheritable(descriptor, False)
         self.descriptors += received
+        if len(self.descriptors) > _MOST_DESCRIPTORS:  # nobody honest sends so many
+            return False, []
         return bool(data), self._frames.feed(data)
 
     def close(self) -> None:

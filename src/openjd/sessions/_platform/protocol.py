@@ -1,14 +1,14 @@
 """What the runtime asks of a system, and what a system asks of the loop.
 
 Everything about a running process happens on the loop's thread: requests are made there, and answers are told there.
-Only ``Platform.open_keeper`` may be called on any thread, and may block.
+Only the methods of ``Platform`` may be called on any thread, and may block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Protocol
+from typing import Callable, Optional, Protocol
 
 from openjd.sessions._types import ActionUsage
 
@@ -85,11 +85,25 @@ class Keeper(Protocol):
 class Platform(Protocol):
     """All that the runtime needs to know of a system."""
 
-    def open_keeper(self) -> Keeper:
-        """Make a keeper for a Session. Blocks; every wait for an answer is bounded.
+    def open_keeper(self, user: Optional[str] = None) -> Keeper:
+        """Make a keeper for a Session, of another user if one is named. Blocks; every wait for an answer is bounded.
 
         Raises:
             KeeperError: It could not be made.
+        """
+
+    def login_variables(self, user: str) -> Mapping[str, str]:
+        """The variables that a login of another user sets. Blocks, bounded, at the first need of that user.
+
+        Raises:
+            KeeperError: Nothing can be run as this user.
+        """
+
+    def remove_contents(self, user: str, directory: str, limit: float) -> None:
+        """Remove, as another user, what that user may remove in a directory. Blocks, for ``limit`` seconds at most.
+
+        Raises:
+            KeeperError: Nothing can be run as this user.
         """
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""Removing a tree, whatever a job has left in it (POSIX).
+"""Removing a tree, whatever a job has left in it (POSIX). Stand-alone: launchers run it, for what their users own.
 
 One descriptor is held, links are never followed, other file systems are not entered, and depth does not matter: the way
 up goes through ``..``, checked to be the directory that the way down came from.
@@ -13,13 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Optional
 
-from openjd.sessions._platform.directories import DIRECTORY
-
 Rest = tuple[str, str]
 """The path of what could not be removed, and why."""
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _PASSES = 10
 """How often a directory is gone through in which files keep appearing."""
+
+
+def main(directory: str) -> None:
+    """Remove what this user may remove of what is in a directory."""
+    for name in os.listdir(directory):
+        remove_tree(directory, name)
 
 
 def remove_tree(parent: str, name: str) -> list[Rest]:
@@ -65,7 +70,7 @@ class _Removal:
 
     def __init__(self, parent: str) -> None:
         self.rest: list[Rest] = []
-        self._current = os.open(parent, DIRECTORY)
+        self._current = os.open(parent, _DIRECTORY)
         self._levels = [_Level("", parent, _identity(self._current))]
 
     def close(self) -> None:
@@ -138,7 +143,7 @@ class _Removal:
 
     def _go_up(self, level: _Level) -> None:
         """Go to the directory above, and remove the current one from there."""
-        above = os.open("..", DIRECTORY, dir_fd=self._current)
+        above = os.open("..", _DIRECTORY, dir_fd=self._current)
         if _identity(above) != self._levels[-2].identity:
             os.close(above)
             raise OSError(errno.ESTALE, "It was moved while it was being removed")
@@ -175,10 +180,10 @@ def _identity(descriptor: int) -> tuple[int, int]:
 def _open_own(name: str, parent: int) -> int:
     """Open a directory, giving us the permissions on it that we lack if it is ours."""
     try:
-        descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     except PermissionError:
         _grant(name, parent)
-        descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     mode = os.fstat(descriptor).st_mode
     if mode & stat.S_IRWXU != stat.S_IRWXU:
         with suppress(OSError):

@@ -82,15 +82,8 @@ class Delivery:
         """Have a turn taken soon; from any thread. Makes no system call and does not give up the interpreter."""
         self._turns.put(turn)
 
-    def ask_to_watch(self) -> None:
-        """``watch_for_blocking``, from any thread."""
-        self._post(self.watch_for_blocking)
-
     def watch_for_blocking(self) -> None:
-        """Have a stand-in if foreign code blocks all threads while somebody waits; on the loop's thread.
-
-        It is enough to watch from when news come on: whoever opens an outbox with news in it asks for it, too.
-        """
+        """Have a stand-in if foreign code blocks all threads while somebody waits; on the loop's thread."""
         if not self._is_watched:
             self._is_watched = True
             count = self._turn_count
@@ -117,6 +110,8 @@ class Delivery:
             with self._lock:
                 self._busy_count += 1
                 self._turn_count += 1
+            if not self._is_watched:
+                self._post(self.watch_for_blocking)
             run_guarded(turn)
             with self._lock:
                 self._busy_count -= 1
@@ -229,9 +224,9 @@ class Outbox:
                 self._changed.notify_all()
             is_new = not self._is_shut and not self._is_scheduled
             self._is_scheduled = self._is_scheduled or is_new
+        self._delivery.watch_for_blocking()  # first: the thread that takes the turn then needs not ask for it
         if is_new:
             self._delivery.schedule(self._take_turn)
-        self._delivery.watch_for_blocking()
 
     def shut(self) -> News:
         """Keep news back from now on: this thread starts an action. Gives the call that opens the outbox again.
@@ -260,7 +255,6 @@ class Outbox:
         """The start was interrupted: deliver what there is."""
         self._is_in_start = False
         self._delivery.schedule(partial(self._open, self._shut_count))
-        self._delivery.ask_to_watch()
 
     def _open(self, count: int) -> None:
         with self._lock:
@@ -278,7 +272,6 @@ class Outbox:
             if self._is_scheduled or self._deliverer is not None or not self._items:
                 return
             self._is_scheduled = True
-        self._delivery.ask_to_watch()
         self._take_turn()
 
     def _take_turn(self) -> None:
@@ -380,4 +373,3 @@ class Outbox:
             self._is_scheduled = bool(self._items)
         if self._is_scheduled:
             self._delivery.schedule(self._take_turn)
-            self._delivery.ask_to_watch()

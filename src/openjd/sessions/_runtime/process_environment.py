@@ -1,4 +1,4 @@
-"""The variables that a process starts from: what it inherits of this program's, and what callers add."""
+"""The variables that a process starts from: what it inherits, and what callers add."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from openjd.sessions._core.environments import Variables, compose_environment
 
 Inherit = Union[bool, Iterable[str]]
-"""All of this program's variables (True), none (False), or those whose names match one of the patterns."""
-
-
-def inherited_variables(inherit: Union[bool, tuple[str, ...]]) -> Mapping[str, str]:
-    """What a process inherits of this program's environment."""
-    if isinstance(inherit, bool):
-        return _own_variables() if inherit else {}
-    return {
-        name: value
-        for name, value in _own_variables().items()
-        if any(fnmatchcase(name, os.path.normcase(pattern)) for pattern in inherit)
-    }
+"""All of the variables (True), none (False), or those whose names match one of the patterns."""
 
 
 _decoded: tuple[object, dict[str, str]] = (None, {})
 """The last encoded environment of this program, and what it says."""
 
 
-def _own_variables() -> Mapping[str, str]:
-    """``os.environ`` as a dictionary. Most of its time goes into decoding, which is done anew only after a change."""
+def own_variables() -> Mapping[str, str]:
+    """This program's environment. Most of the time for a copy goes into decoding: done anew only after a change."""
     global _decoded
-    encoded = getattr(os.environ, "_data", None)  # else somebody has put another mapping in its place
-    if encoded is None:
-        return os.environ
+    current = os.environ
+    if type(current) is not os._Environ:  # somebody has put another mapping in its place
+        return current
+    encoded: dict[Any, Any] = current._data.copy()  # type: ignore[attr-defined]
     if encoded != _decoded[0]:
-        _decoded = (dict(encoded), dict(os.environ))
+        decoded = {current.decodekey(name): current.decodevalue(value) for name, value in encoded.items()}
+        _decoded = (encoded, decoded)
     return _decoded[1]
+
+
+def inherited_variables(inherit: Union[bool, tuple[str, ...]], variables: Mapping[str, str]) -> Mapping[str, str]:
+    """What a process inherits of an environment."""
+    if isinstance(inherit, bool):
+        return variables if inherit else {}
+    return {
+        name: value
+        for name, value in variables.items()
+        if any(fnmatchcase(name, os.path.normcase(pattern)) for pattern in inherit)
+    }
 
 
 def checked_inherit(inherit: Inherit) -> Union[bool, tuple[str, ...]]:
@@ -71,6 +73,8 @@ class ProcessVariables:
     inherit: Union[bool, tuple[str, ...]]
     of_session: Variables
     own: Variables
+    base: Callable[[], Mapping[str, str]] = own_variables
+    """Gives what there is to inherit; may raise KeeperError."""
     of_call: Variables = field(default_factory=dict)
 
     def with_call(self, os_env_vars: Optional[Mapping[str, Optional[str]]]) -> ProcessVariables:
@@ -79,4 +83,6 @@ class ProcessVariables:
 
     def with_layers(self, layers: Iterable[Variables]) -> dict[str, str]:
         """The environment of a process, given the layers of the entered environments."""
-        return compose_environment(inherited_variables(self.inherit), self.of_session, self.own, self.of_call, *layers)
+        return compose_environment(
+            inherited_variables(self.inherit, self.base()), self.of_session, self.own, self.of_call, *layers
+        )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested
 from openjd.sessions._core.redaction import Redactor
-from openjd.sessions._errors import SessionError, WorkspaceError
+from openjd.sessions._errors import KeeperError, SessionError, WorkspaceError
 from openjd.sessions._logging import LOG, LogContent, SessionLog, log_host_information
 from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, default_loop
+from openjd.sessions._runtime.process_environment import own_variables
 from openjd.sessions._runtime.sweeping import sweep_default_root
 from openjd.sessions._runtime.workspace import Workspace
+from openjd.sessions._session_user import SessionUser, group_of, other_user
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.protocol import Keeper
@@ -28,7 +32,16 @@ LEAVE_LIMIT = 40.0
 class SessionResources:
     """Directories, log, loop, outbox and keeper of one Session. Knows nothing of the Session itself."""
 
-    def __init__(self, workspace: Workspace, log: SessionLog, redactor: Redactor, *, retains_directory: bool) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        log: SessionLog,
+        redactor: Redactor,
+        user: Optional[str],
+        *,
+        retains_directory: bool,
+    ) -> None:
+        self._user = user
         self.workspace = workspace
         self.log = log
         self.redactor = redactor
@@ -59,8 +72,16 @@ class SessionResources:
             KeeperError: It could not be made.
         """
         if self._keeper is None or self._keeper.is_lost:
-            self._keeper = self._connected_loop.platform.open_keeper()
+            self._keeper = self._connected_loop.platform.open_keeper(self._user)
         return self._keeper
+
+    def base_variables(self) -> Mapping[str, str]:
+        """What processes start from: this program's environment, or another user's login (USER-9).
+
+        Raises:
+            KeeperError: Nothing can be run as that user.
+        """
+        return own_variables() if self._user is None else default_loop().platform.login_variables(self._user)
 
     @property
     def _connected_loop(self) -> Loop:
@@ -92,9 +113,16 @@ class SessionResources:
             if self._loop is not None:
                 self._loop.post(action.close)
         if not self.retains_directory:
+            self._remove_as_user(limit)
             return self.workspace.delete()
         self.workspace.release()
         return []
+
+    def _remove_as_user(self, limit: float) -> None:
+        """Have another user remove what it has made; where it can't, what is left is told by name (USER-16)."""
+        if self._user is not None and self._loop is not None and self._keeper is not None:
+            with suppress(KeeperError):
+                self._loop.platform.remove_contents(self._user, str(self.workspace.directory), limit)
 
     def disconnect(self) -> None:
         """Let go of log, outbox and loop."""
@@ -132,13 +160,18 @@ class SessionResources:
 
 
 def open_resources(
-    session_id: str, root: Union[Path, str, None], group: Optional[str], *, retains_directory: bool
+    session_id: str, root: Union[Path, str, None], user: Optional[SessionUser], *, retains_directory: bool
 ) -> SessionResources:
     """Make the directories of a Session and its log, and say so there.
 
     Raises:
+        ValueError: It is not a user of this kind of system.
+        KeeperError: Nothing can be run as this user.
         WorkspaceError: The directories cannot be made; nothing is left behind (LC-1).
     """
+    group, other = group_of(user), other_user(user)
+    if other is not None:
+        default_loop().platform.login_variables(other)
     try:
         workspace = Workspace.create(Path(root) if root is not None else None, group)
     except WorkspaceError as error:
@@ -161,4 +194,4 @@ def open_resources(
     log.info_lines(directories, LogContent.FILE_PATH)
     for warning in workspace.warnings:
         log.warning(warning, LogContent.HOST_INFO | LogContent.FILE_PATH)
-    return SessionResources(workspace, log, redactor, retains_directory=retains_directory)
+    return SessionResources(workspace, log, redactor, other, retains_directory=retains_directory)

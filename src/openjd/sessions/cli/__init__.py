@@ -1,4 +1,4 @@
-"""The command line: run and check templates, sweep; ``openjd-sessions`` and ``python -m openjd.sessions``."""
+"""The command line, ``openjd-sessions`` or ``python -m openjd.sessions``: run, check, sweep, and examine this host."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Optional
 
 from openjd.sessions._errors import SessionError
-from openjd.sessions.cli.arguments import CheckOptions, Options, SweepOptions, parse_arguments
+from openjd.sessions.cli.arguments import (
+    CheckOptions,
+    DoctorOptions,
+    Options,
+    RunOptions,
+    SweepOptions,
+    parse_arguments,
+)
 from openjd.sessions.cli.display import as_document
+from openjd.sessions.cli.doctor import examine
 from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.output import Output
 from openjd.sessions.cli.running import FAILED, INTERRUPTED, INVALID, SUCCEEDED, run
@@ -37,6 +45,8 @@ def _run_command(options: Options, output: Output, complaints: Output) -> int:
     try:
         if isinstance(options, SweepOptions):
             return SUCCEEDED if sweep(options, output, complaints) else FAILED
+        if isinstance(options, DoctorOptions):
+            return SUCCEEDED if examine(options, output) else FAILED
         return _check(options, output) if isinstance(options, CheckOptions) else run(options, output, complaints)
     except (InputError, OSError) as error:
         _complain(str(error), options, output, complaints)
@@ -61,5 +71,5 @@ def _check(options: CheckOptions, output: Output) -> int:
 def _complain(message: str, options: Options, output: Output, complaints: Output) -> None:
     """Say what is wrong; who wanted a document gets one as well."""
     complaints.write(f"ERROR: {message}\n")
-    if not isinstance(options, SweepOptions) and options.output != "human-readable":
+    if isinstance(options, (CheckOptions, RunOptions)) and options.output != "human-readable":
         output.write(as_document({"status": "error", "message": message}, options.output))

@@ -49,8 +49,21 @@ class SweepOptions:
     dry_run: bool
 
 
-Options = Union[CheckOptions, RunOptions, SweepOptions]
-_KINDS: dict[str, Callable[..., Options]] = {"run": RunOptions, "check": CheckOptions, "sweep": SweepOptions}
+@dataclass(frozen=True)
+class DoctorOptions:
+    """The arguments of ``doctor``."""
+
+    user: str
+    group: Optional[str]
+
+
+Options = Union[CheckOptions, RunOptions, SweepOptions, DoctorOptions]
+_KINDS: dict[str, Callable[..., Options]] = {
+    "run": RunOptions,
+    "check": CheckOptions,
+    "sweep": SweepOptions,
+    "doctor": DoctorOptions,
+}
 
 
 def parse_arguments(argv: Optional[Sequence[str]] = None) -> Options:
@@ -76,7 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_session_arguments(run)
     sweep = commands.add_parser("sweep", help="delete the working directories of programs that are gone")
     _add_sweep_arguments(sweep)
+    _add_doctor_arguments(commands.add_parser("doctor", help="check that sessions can run as another user"))
     return parser
+
+
+def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", metavar="NAME", required=True, help="the account that actions are to run as")
+    parser.add_argument(
+        "--group", metavar="NAME", help="the group through which files are shared; default: this program's own"
+    )
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:

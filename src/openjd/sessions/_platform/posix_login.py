@@ -1,0 +1,241 @@
+"""How an interpreter is run as another user: in that account's login shell, entered by ``sudo`` or by becoming it.
+
+Nothing of this program reaches that side but the two sockets: no environment, no descriptor, no directory. What comes
+from there is not trusted: what it prints only ever becomes part of an error's text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Sequence
+from typing import Optional
+
+from openjd.sessions._errors import KeeperError
+from openjd.sessions._platform import accounts
+
+LOGIN_LIMIT = 12.0
+"""Seconds in which a login has to get as far as our interpreter, all attempts together."""
+NO_SOCKET = 96
+"""How the interpreter exits when none of its standard streams is a socket: somebody has put pipes between."""
+
+_TRUSTED_FOLDERS = ("/run/wrappers/bin", "/run/current-system/sw/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
+_FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
+_END_LIMIT = 2.0
+_MUCH_NOISE = 256 * 1024
+_LOOK_AT_START_FILES = "Look at the start files of its shell."
+_CAPABILITY_VERSION = 0x20080522
+
+
+class LoginError(KeeperError):
+    """No interpreter can be run as that user, whichever it is: why not, and what to do about it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} {remedy}".strip())
+
+
+def find_program(name: str) -> str:
+    """The path of a program of the system, which is never looked for in the PATH (rule USER-11)."""
+    for folder in _TRUSTED_FOLDERS:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise LoginError(f"The program {name!r} is needed, and is in none of {', '.join(_TRUSTED_FOLDERS)}.", "Install it.")
+
+
+def find_account(user: str) -> accounts.Account:
+    """What the system knows of a user."""
+    account = accounts.find(user)
+    if account is None:
+        raise LoginError(f"There is no account {user!r} on this host.", "")
+    return account
+
+
+def start_login(
+    user: str, command: Sequence[str], connection: socket.socket, talk: socket.socket
+) -> subprocess.Popen[bytes]:
+    """Start a command as another user, with a socket as its standard input, and one for all that is printed."""
+    account = find_account(user)
+    if accounts.may_become_others():
+        return _become(account, command, connection, talk)
+    return subprocess.Popen(
+        [find_program("sudo"), "-n", "-u", account.name, "-i", *command],
+        stdin=connection.fileno(),
+        stdout=talk.fileno(),
+        stderr=talk.fileno(),
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+def _become(
+    account: accounts.Account, command: Sequence[str], connection: socket.socket, talk: socket.socket
+) -> subprocess.Popen[bytes]:
+    """Do what ``sudo -i`` does, where this program has the right to do so itself."""
+    started: list[subprocess.Popen[bytes]] = []
+    errors: list[OSError] = []
+
+    def start() -> None:
+        _let_nothing_be_inherited()
+        try:
+            started.append(
+                subprocess.Popen(
+                    [f"-{os.path.basename(account.shell)}", "-c", quoted(command)],
+                    executable=account.shell,
+                    stdin=connection.fileno(),
+                    stdout=talk.fileno(),
+                    stderr=talk.fileno(),
+                    env=_first_environment(account),
+                    cwd=account.home if os.path.isdir(account.home) else "/",
+                    start_new_session=True,
+                    user=account.uid,
+                    group=account.gid,
+                    extra_groups=os.getgrouplist(account.name, account.gid),
+                )
+            )
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)  # capabilities are those of a thread: this one's end with it
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise LoginError(f"This program can't become the user {account.name!r}: {error}", "") from error
+    return started[0]
+
+
+def _let_nothing_be_inherited() -> None:
+    """Give up this thread's inheritable capabilities, and so the ambient ones, which would outlive a change of user."""
+    with contextlib.suppress(AttributeError, OSError):
+        import ctypes
+
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 of them
+        system = ctypes.CDLL(None)
+        if system.capget(header, sets) == 0:
+            sets[2] = sets[5] = 0
+            system.capset(header, sets)
+
+
+def _first_environment(account: accounts.Account) -> dict[str, str]:
+    """What a login shell starts from."""
+    return {
+        "HOME": account.home,
+        "LOGNAME": account.name,
+        "PATH": _FIRST_PATH,
+        "SHELL": account.shell,
+        "USER": account.name,
+    }
+
+
+def quoted(command: Sequence[str]) -> str:
+    """A command line for any shell: what could mean something to it has a backslash, as with ``sudo``."""
+    return " ".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", word) for word in command)
+
+
+def end_login(user: str, child: subprocess.Popen[bytes]) -> None:
+    """End a login that has led nowhere, and reap it, now or when it ends."""
+    if child.poll() is None:
+        if accounts.may_become_others():
+            _kill_as(user, [f"-{child.pid}"])
+        else:
+            _kill_as(user, list(map(str, _descendants(child.pid))))  # first: sudo can't pass on what ends it
+            with contextlib.suppress(OSError):
+                child.kill()
+    reap(child)
+
+
+def _kill_as(user: str, targets: Sequence[str]) -> None:
+    """Kill processes, or a group (negative), as their user, so that nobody else's can be meant."""
+    with contextlib.suppress(OSError, KeeperError, subprocess.TimeoutExpired):
+        command = [find_program("kill"), "-KILL", "--", *targets]
+        account = find_account(user) if accounts.may_become_others() else None
+        if account is None:
+            command = [find_program("sudo"), "-n", "-u", user, *command]
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+            timeout=_END_LIMIT,
+            user=account and account.uid,
+            group=account and account.gid,
+            extra_groups=[] if account else None,
+        )
+
+
+def reap(child: subprocess.Popen[bytes]) -> None:
+    """Collect a child that is about to end; who takes its time is waited for in the background."""
+    try:
+        child.wait(_END_LIMIT)
+    except subprocess.TimeoutExpired:
+        threading.Thread(target=child.wait, daemon=True).start()
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as listing:
+        for child in map(int, listing.read().split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: int) -> Exception:
+    """Why a login has not led to our interpreter.
+
+    Args:
+        user: Whose login.
+        status: How it ended; None if it goes on.
+        printed: The last of what it has printed.
+        amount: How many bytes it has printed.
+
+    Returns:
+        A ``LoginError`` if no other interpreter need be tried, else an ``OSError``.
+    """
+    text = printed.decode("utf-8", "replace").strip()
+    said = f' It said: "{_shortened(text)}".' if text else " It said nothing."
+    account = find_account(user)
+    if status == NO_SOCKET:
+        return LoginError(
+            f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output.",
+            f"Switch that off for them, in sudoers: Defaults>{user} !log_input, !log_output",
+        )
+    if status is None and amount >= _MUCH_NOISE:
+        return LoginError(f"A login as {user!r} prints without end.{said}", _LOOK_AT_START_FILES)
+    if status is None:
+        return LoginError(
+            f"A login as {user!r} has not come to its end within {LOGIN_LIMIT:g} s. Probably it waits for something, "
+            f"or reads from standard input, and nobody answers.{said}",
+            _LOOK_AT_START_FILES,
+        )
+    if text.startswith("sudo:") or "\nsudo:" in text:
+        problem = f"sudo does not let {accounts.user_name()!r} run programs as {user!r}.{said}"
+        return LoginError(problem, f"The sudoers file needs the line: {sudoers_line(user)}")
+    if os.path.basename(account.shell) in ("nologin", "false"):
+        return LoginError(
+            f"The account {user!r} can't log in: its shell is {account.shell}.{said}",
+            f"Give it a shell, for example: usermod --shell /bin/sh {user}",
+        )
+    how = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
+    return OSError(f"the login {how}.{said.rstrip('.')}")
+
+
+def sudoers_line(user: str) -> str:
+    """The one rule of sudo that is needed."""
+    return f"{accounts.user_name()} ALL=({user}) NOPASSWD: ALL"
+
+
+def _shortened(text: str) -> str:
+    """The last lines of it, as one."""
+    return " / ".join(text.splitlines()[-5:])[-500:]

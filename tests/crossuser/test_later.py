@@ -1,0 +1,184 @@
+"""What changes while a Session runs as another user: rule USER-13. Root changes it, for a program of the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from openjd.sessions._platform import accounts
+from support.accounts import ALICE, HOST, let_others_pass, need_account
+from support.programs import Program
+
+RULES = Path("/etc/sudoers.d/ojd-tests")
+LATE = "ojd-late"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who changes rules and accounts")
+
+WITH_CAPABILITIES = (
+    *("setpriv", "--reuid", HOST, "--regid", HOST, "--init-groups"),
+    *("--inh-caps", "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid"),
+)
+"""Runs a program as the host, which may become other users."""
+
+PRELUDE = """
+from openjd.sessions import KeeperError
+from support.accounts import user_of
+from support.stage import Stage
+count = 0
+def open_stage(name):
+    global count
+    count += 1
+    return Stage(Path(os.environ["ROOT"]), session_id=str(count), user=user_of(name))
+def show(what):
+    say(getattr(what, "state", what), getattr(what, "fail_message", None))
+def go_on():
+    say("ready")
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def begin_as_host(tmp_path: Path) -> Iterator[Callable[[str], Program]]:
+    """Begins programs of the host account."""
+    need_account(ALICE)
+    host = accounts.find(HOST)
+    if host is None or shutil.which("sudo") is None or not RULES.exists():
+        pytest.skip("needs sudo, and the rules of .ci/accounts")
+    let_others_pass(tmp_path)
+    os.chown(tmp_path, host.uid, host.gid)
+    programs: list[Program] = []
+
+    def begin_one(code: str, through: Sequence[str] = ()) -> Program:
+        programs.append(Program(tmp_path, PRELUDE + code, None if through else host, through))
+        return programs[-1]
+
+    yield begin_one
+    for program in programs:
+        program.close()
+
+
+@pytest.fixture
+def no_rules() -> Iterator[Callable[[], None]]:
+    """Takes all rules away, until the end of the test."""
+    away = RULES.with_name("ojd-tests.away")  # sudo does not read names with a dot
+    yield lambda: os.rename(RULES, away)
+    if away.exists():
+        os.rename(away, RULES)
+
+
+@pytest.fixture
+def late_account() -> Iterator[str]:
+    """An account that may be changed."""
+    groups = f"{LATE}-files"
+    remove_late()
+    root("groupadd", groups)
+    root("useradd", "--create-home", "--user-group", "--groups", groups, "--shell", "/bin/sh", LATE)
+    root("usermod", "--append", "--groups", groups, HOST)
+    rule = RULES.with_name(LATE)
+    rule.write_text(f"{HOST} ALL=({LATE}) NOPASSWD: ALL\n")
+    rule.chmod(0o440)
+    yield LATE
+    rule.unlink()
+    remove_late()
+
+
+def remove_late() -> None:
+    if accounts.find(LATE) is not None:
+        root("userdel", "--force", "--remove", LATE)
+    subprocess.run(["/usr/sbin/groupdel", f"{LATE}-files"], capture_output=True)
+
+
+def root(program: str, *arguments: str) -> None:
+    subprocess.run([f"/usr/sbin/{program}", *arguments], capture_output=True, check=program != "userdel")
+
+
+def test_capabilities_suffice(begin_as_host: Callable[..., Program], no_rules: Callable[[], None]) -> None:
+    """DESIGN §6: to become the user without sudo, and the user gets none of them."""
+    no_rules()
+    program = begin_as_host(
+        f"""
+stage = open_stage({ALICE!r})
+stage.run("sh", "-c", "id -un; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status")
+say(*stage.journal.output)
+stage.close()
+try:
+    open_stage("ojd-reader")
+except KeeperError as error:
+    show(error)
+say(sorted(os.listdir(os.environ["ROOT"])))
+""",
+        WITH_CAPABILITIES,
+    )
+    status, output, complaints = program.finish()
+    assert (status, complaints) == (0, "")
+    none = "\t0000000000000000"
+    assert output[0] == f"{ALICE} CapInh:{none} CapPrm:{none} CapEff:{none} CapAmb:{none}"
+    assert output[1].startswith("A login as 'ojd-reader' has not come to its end")
+    assert output[2:] == ["[]"]
+
+
+def test_sudo_is_denied_later(begin_as_host: Callable[[str], Program], no_rules: Callable[[], None]) -> None:
+    """No step needs a new sudo while the launcher lives; without it the action fails, and says why."""
+    program = begin_as_host(f"""
+stage = open_stage({ALICE!r})
+show(stage.run("true"))
+go_on()
+show(stage.run("id"))
+second = open_stage({ALICE!r})
+show(second.run("true"))
+second.close()
+try:
+    open_stage("ojd-bob")
+except KeeperError as error:
+    show(error)
+third = open_stage({ALICE!r})
+show(stage.run("sh", "-c", "kill -KILL $(ps -o ppid= $PPID)"))
+show(third.run("true"))
+third.close()
+stage.close()
+say(sorted(os.listdir(os.environ["ROOT"])))
+""")
+    program.wait_for("ready")
+    no_rules()
+    program.say("")
+    status, output, complaints = program.finish()
+    assert (status, complaints) == (0, "")
+    denied = "sudo does not let 'ojd-host' run programs as '{}'. It said: \"sudo: a password is required\"."
+    success = "ActionState.SUCCESS None"
+    assert [line.partition(" The sudoers ")[0] for line in output] == [
+        *[success] * 2,
+        denied.format("ojd-bob"),
+        success,
+        f"ActionState.FAILED {denied.format(ALICE)}",
+        "[]",
+    ]
+
+
+@pytest.mark.parametrize("change", ["locked", "expired", "removed"])
+def test_account_is_no_more_what_it_was(
+    begin_as_host: Callable[[str], Program], late_account: str, change: str
+) -> None:
+    """What runs goes on, and more can be started, until the launcher ends; what it has made is deleted."""
+    program = begin_as_host(f"""
+stage = open_stage({late_account!r})
+show(stage.run("true"))
+go_on()
+show(stage.run("sh", "-c", "mkdir -m 0 own"))
+stage.close()
+say(sorted(os.listdir(os.environ["ROOT"])))
+""")
+    program.wait_for("ready")
+    if change == "removed":
+        root("userdel", "--force", late_account)
+    else:
+        root("usermod", *(["--lock"] if change == "locked" else ["--expiredate", "1"]), late_account)
+    program.say("")
+    status, output, complaints = program.finish()
+    assert (status, complaints) == (0, "")
+    assert output == ["ActionState.SUCCESS None", "[]"]

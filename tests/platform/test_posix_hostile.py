@@ -1,0 +1,173 @@
+"""Launchers and keepers of another user that are not ours: rule USER-14. What comes from there harms nobody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions._platform.posix_account import PosixAccount
+from openjd.sessions._platform.posix_link import LauncherLink, own_reading_end
+from openjd.sessions._platform.posix_wire import Channel, encode_frame
+from openjd.sessions._platform.protocol import Command
+from support.bench import Recorder
+from support.manual_loop import ManualLoop
+from support.stage import READY_AND_WAIT
+
+LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
+
+
+class Impostor:
+    """The other end of a keeper's socket; it says what a test wants."""
+
+    def __init__(self, loop: ManualLoop, pid: int) -> None:
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(theirs)
+        self.recorder = Recorder(loop)
+        self._loop = loop
+        account = PosixAccount("nobody-of-this-name")
+        self.keeper = PosixKeeper(Channel(ours, 1000), pid, account, loop)
+        self.keeper.start(Command(["true"], "/", {}), self.recorder)
+
+    def say(self, *fields: bytes, descriptor: Optional[int] = None) -> None:
+        self.channel.send(*fields, descriptor=descriptor)
+        self._loop.run_until(lambda: not self.channel.has_unsent)
+        self._loop.turn()
+
+    def wait_until_lost(self) -> None:
+        self._loop.run_until(lambda: self.keeper.is_lost)
+        assert (self.recorder.heard, self.recorder.reasons) == (["lost"], [LOST])
+
+    def close(self) -> None:
+        self.channel.close()
+        self.keeper.forget()
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is nobody's business."""
+    process = subprocess.Popen(READY_AND_WAIT, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        assert process.poll() is None
+        process.kill()
+
+
+@pytest.fixture
+def impostor(loop: ManualLoop, bystander: subprocess.Popen[bytes]) -> Iterator[Impostor]:
+    """One that claims to be another process."""
+    made = Impostor(loop, bystander.pid)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [(b"",), (b"started",), (b"started", b"1"), (b"started", b"1", b"x"), (b"exited", b"1", b"0"),
+     (b"exited", b"1", b"1e9", b"", b"", b"", b""), (b"failed", b"1"), (b"x" * 2000,)],
+)  # fmt: skip
+def test_frames_without_sense(impostor: Impostor, fields: tuple[bytes, ...]) -> None:
+    """The keeper counts as lost; the loop goes on, and the process that it says to be is left alone."""
+    impostor.say(*fields)
+    impostor.wait_until_lost()
+
+
+def test_frames_that_are_not_meant_for_anybody(impostor: Impostor) -> None:
+    for fields in ((b"unknown", b"1"), (b"ended", b"2"), (b"exited", b"", b"0")):
+        impostor.say(*fields)
+    assert not impostor.keeper.is_lost
+    assert impostor.recorder.heard == []
+
+
+def test_silence_ends_nobody_else(impostor: Impostor, loop: ManualLoop) -> None:
+    """It claims to be a process of ours, which must not be ended for it."""
+    impostor.keeper._give_up()
+    loop.turn()
+    assert impostor.keeper.is_lost
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "named pipe", "socket"])
+def test_output_that_is_no_pipe(impostor: Impostor, tmp_path: Path, kind: str) -> None:
+    """Reading it could hold up the loop."""
+    if kind == "file":
+        descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    elif kind == "directory":
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+    elif kind == "named pipe":
+        os.mkfifo(tmp_path / "p")
+        descriptor = os.open(tmp_path / "p", os.O_RDWR)
+    else:
+        one, other = socket.socketpair()
+        other.close()
+        descriptor = one.detach()
+    impostor.say(b"started", b"1", b"1", descriptor=descriptor)
+    impostor.wait_until_lost()
+
+
+def test_mode_of_the_output_is_ours() -> None:
+    """Who shares the pipe can't make reading it block."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, True)
+    ours = own_reading_end(os.dup(reader))
+    os.set_blocking(reader, True)
+    assert not os.get_blocking(ours)
+    with pytest.raises(BlockingIOError):
+        os.read(ours, 1)
+    os.write(writer, b"x")
+    assert os.read(ours, 2) == b"x"
+    for end in (reader, writer, ours):
+        os.close(end)
+
+
+def test_mode_of_the_socket_does_not_matter() -> None:
+    """Nor can it make us wait by what it does to a socket that both hold."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    ours.setblocking(True)
+    assert channel.receive() == (True, [])
+    channel.send(b"x" * (1 << 22))
+    assert channel.has_unsent
+    channel.close()
+    theirs.close()
+
+
+def test_more_descriptors_than_sense(impostor: Impostor) -> None:
+    """They are closed."""
+    for _ in range(17):
+        impostor.say(b"unknown", b"", descriptor=os.open(os.devnull, os.O_RDONLY))
+    impostor.wait_until_lost()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode_frame(b"login", b"1", b"no variable"),
+        encode_frame(b"login", b"1"),
+        encode_frame(b"failed", b"1", b"no keeper"),
+        encode_frame(b""),
+        (3_000_000).to_bytes(4, "big"),
+        b"",
+    ],
+)
+def test_launcher_without_sense(answer: bytes) -> None:
+    """It is an error, and no variable comes of it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(encode_frame(b"ready", b"0", b"%d" % os.getpid()))
+        link = LauncherLink(ours)
+        theirs.sendall(answer)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises((OSError, ValueError)):
+            link._ask_for_login()
+        assert link.login_variables == {}
+        pidfd = link.close()
+        assert pidfd is not None
+        os.close(pidfd)
