@@ -43,7 +43,7 @@ class Reader(logging.Handler):
         self.lines += 1
         self.characters += len(text)
         if self.stalls and self.lines in (1, 1000, 30000):
-            threading.Event().wait(0.7)
+            threading.Event().wait(0.4)
         if text[:2] == "# " and text.split()[1].isdigit():
             number = int(text.split()[1])
             self.disorder += number != self.last.get(record.session_id, 0) + 1
@@ -67,10 +67,10 @@ MEGABYTES = 100
 FLOODS = {
     "one line": (f"head -c {MEGABYTES}M /dev/zero | tr '\\0' x", None, MEGABYTES * 2**20),
     "NULs": (f"head -c {MEGABYTES}M /dev/zero", None, MEGABYTES * 2**20),
-    "progress bars": ("yes 'xxxxxxx' | head -c 4M | tr '\\n' '\\r'", 2**19, None),
-    "numbered lines": ("seq -f '# %.0f of a line of ordinary length, as programs print them' 200000", 200_000, None),
-    "random bytes": ("head -c 5M /dev/urandom", None, None),
-    "empty lines": ("yes '' | head -c 512K", 2**19, 0),
+    "progress bars": ("yes 'xxxxxxx' | head -c 2M | tr '\\n' '\\r'", 2**18, None),
+    "numbered lines": ("seq -f '# %.0f of a line of ordinary length, as programs print them' 100000", 100_000, None),
+    "random bytes": ("head -c 2M /dev/urandom", None, None),
+    "empty lines": ("yes '' | head -c 256K", 2**18, 0),
 }
 
 

@@ -88,10 +88,10 @@ class Program:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def finish(self) -> tuple[int, list[str], str]:
+    def finish(self, patience: float = PATIENCE) -> tuple[int, list[str], str]:
         """Wait for the end; gives exit code, output lines and complaints."""
         try:
-            output, complaints = self._process.communicate(timeout=PATIENCE)
+            output, complaints = self._process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             output, complaints = self._process.communicate()
