@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from base64 import b64encode, urlsafe_b64encode
 from typing import Callable
@@ -14,10 +15,8 @@ def lower_quote(text: str) -> str:
 
 
 def backslashed(text: str) -> str:
-    """As bash's ``printf %q`` writes words."""
-    return "".join(
-        f"\\{char}" if char.isascii() and not char.isalnum() and char not in "@%+=:./-_" else char for char in text
-    )
+    """As bash's ``printf %q`` writes words without control characters."""
+    return re.sub(r"([ -~])", lambda char: char[0] if re.match(r"[\w@%+=:./-]", char[0]) else f"\\{char[0]}", text)
 
 
 SPELLED: dict[str, Callable[[str], str]] = {
