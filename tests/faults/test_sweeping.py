@@ -121,7 +121,7 @@ def leave_behind(root: Path, name: str) -> Path:
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """API §16a, API §18: first a trial, then in earnest."""
+    """API §16a: first a trial, then in earnest."""
     directory = leave_behind(tmp_path, "abcdefgh")
     assert main(["sweep", "--dry-run", str(tmp_path)]) == 0
     assert directory.is_dir()
