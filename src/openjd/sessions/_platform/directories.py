@@ -20,8 +20,8 @@ from typing import Optional, Union
 from openjd.sessions._errors import WorkspaceError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-_LONGEST_NAME = 1024
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
