@@ -63,10 +63,20 @@ def is_ours(pid: str) -> bool:
     if int(parent) == os.getpid():
         return True
     if os.stat(f"/proc/{pid}").st_uid in OTHER_USERS:
-        return state != b"Z"
+        return state != b"Z" and not is_of_another_run(pid)
     variables = read(pid, "environ")
     in_this_run = MARK.encode() + b"=%d\0" % os.getpid()
     return b"OPENJD_SESSION_WORKING_DIR=" in variables and in_this_run in variables
+
+
+def is_of_another_run(pid: str) -> bool:
+    """Whether a process descends from the launcher of another program."""
+    while pid not in ("0", "1"):
+        _, launcher, owner = read(pid, "cmdline").partition(b"launcher of process ")
+        if launcher:
+            return int(owner.partition(b"\0")[0]) != os.getpid()
+        pid = read(pid, "stat").rpartition(b")")[2].split()[1].decode()
+    return False
 
 
 def read(pid: str, name: str) -> bytes:

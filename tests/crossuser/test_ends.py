@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openjd.sessions import ActionState
+from openjd.sessions import ActionState, sweep
 from openjd.sessions._runtime.loop import default_loop
 from support import child
 from support.accounts import ALICE, let_others_pass, need_account, user_of
@@ -197,3 +197,24 @@ sys.stdin.read()
     process, descendant = map(int, program.read_line().split())
     with Watched([process, descendant]) as watched:
         watched.wait_until_gone()
+
+
+def test_what_a_dead_program_has_left_is_swept(begin: Begin, root: Path) -> None:
+    """DESIGN §11, USER-16: with the help of the user, who is noted in the owner mark."""
+    need_account(ALICE)
+    let_others_pass(root)
+    program = begin(f"""
+from support.accounts import user_of
+from support.stage import Stage
+stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
+stage.run("sh", "-c", "mkdir -p own/a; echo x >own/a/f; chmod 0 own/a own")
+say(stage.session.working_directory)
+sys.stdin.read()
+""")
+    directory = Path(program.read_line())
+    assert sweep(root) == []
+    assert (directory / "own").is_dir()
+    program.send(signal.SIGKILL)
+    program.finish()
+    assert sweep(root) == [directory]
+    assert os.listdir(root) == []

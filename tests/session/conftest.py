@@ -7,7 +7,7 @@ from support.fixtures import account, begin, gate, journal, open_stage, run, sta
 
 __all__ = ("account", "begin", "gate", "journal", "open_stage", "run", "stage")
 
-AS_BOTH = {"test_cancel", "test_survivors", "test_time_limits"}
+AS_BOTH = {"test_cancel", "test_cleanup", "test_survivors", "test_time_limits"}
 """Modules whose stories are the same for our own user and another one."""
 
 

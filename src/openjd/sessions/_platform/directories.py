@@ -21,6 +21,7 @@ from openjd.sessions._errors import WorkspaceError
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,15 @@ class OwnerMark:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.fstat(self._descriptor).st_nlink:
             raise FileNotFoundError(self._path)
+
+    def note_user(self, name: str) -> None:
+        """Write down who else may have files in the directory."""
+        _write_all(self._descriptor, os.fsencode(name))
+
+    @property
+    def user(self) -> Optional[str]:
+        """Who else may have files in the directory, if anybody."""
+        return os.fsdecode(os.pread(self._descriptor, _LONGEST_NAME, 0)) or None
 
     def remove(self) -> None:
         """Give the directory up."""

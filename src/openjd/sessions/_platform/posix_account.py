@@ -57,11 +57,10 @@ class PosixAccount:
         """Kill a keeper that does not answer, and what bears its mark; takes the descriptor over."""
         if self._user is None:
             kill(pidfd)
-            end_marked(mark)
         elif pidfd is not None:
             with contextlib.suppress(KeeperError):
                 self._ask(lambda launcher: launcher.end(os.dup(pidfd)))
-            self.end_marked(mark)
+        self.end_marked(mark)
         if pidfd is not None:
             os.close(pidfd)
 

@@ -96,6 +96,7 @@ class LauncherLink:
 
     @classmethod
     def _start_with(cls, birth: Birth, deadline: float) -> LauncherLink:
+        link: Optional[LauncherLink] = None
         try:
             connection = birth.wait_for_greeting(deadline)
             connection.settimeout(ANSWER_LIMIT)
@@ -107,6 +108,8 @@ class LauncherLink:
                 link._ask_for_login()
         except BaseException:
             birth.fail()
+            if link is not None and link._pidfd is not None:
+                os.close(link._pidfd)
             raise
         birth.succeed(connection)
         return link

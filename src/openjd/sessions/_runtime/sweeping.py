@@ -14,9 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Optional
 
-from openjd.sessions._errors import WorkspaceError
+from openjd.sessions._errors import KeeperError, WorkspaceError
 from openjd.sessions._platform import check_platform
 
+REMOVAL_LIMIT = 40.0
+"""Seconds that another user has to remove what it has made."""
 Rest = tuple[str, str]
 """The path of what could not be deleted, and why."""
 
@@ -48,19 +50,31 @@ def swept(root: Optional[Path] = None, *, is_trial: bool = False) -> Iterator[tu
     """
     check_platform()
     from openjd.sessions._platform.directories import abandoned_marks, open_root
-    from openjd.sessions._platform.removal import remove_tree
 
     with open_root(root) as place:
         for mark in abandoned_marks(place):
             path = Path(place.path, mark.name)
             was_there = os.path.lexists(path)
-            rest = [] if is_trial else remove_tree(place.path, mark.name)
+            rest = [] if is_trial else _remove(str(path), mark.user)
             if is_trial or rest:
                 mark.close()
             else:
                 mark.remove()
             if was_there:
                 yield path, rest
+
+
+def _remove(path: str, user: Optional[str]) -> list[Rest]:
+    """Remove a directory; with the help of the other user who may have files in it, if that is needed (USER-16)."""
+    from openjd.sessions._platform.removal import remove_tree
+    from openjd.sessions._runtime.loop import default_loop
+
+    rest = remove_tree(*os.path.split(path))
+    if rest and user is not None:
+        with suppress(KeeperError):
+            default_loop().platform.remove_contents(user, path, REMOVAL_LIMIT)
+        rest = remove_tree(*os.path.split(path))
+    return rest
 
 
 @cache

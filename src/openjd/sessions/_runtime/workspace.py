@@ -41,12 +41,13 @@ class Workspace:
         return Path(self.files.path)
 
     @classmethod
-    def create(cls, root: Optional[Path], group: Optional[str]) -> Workspace:
+    def create(cls, root: Optional[Path], group: Optional[str], user: Optional[str] = None) -> Workspace:
         """Make the directories and the owner mark.
 
         Args:
             root: The directory to make the working directory in; ``None`` for the default one.
-            group: The group that may use it too: that of another user who runs the actions.
+            group: The group that may use it too.
+            user: The other user who runs the actions, if there is one.
 
         Raises:
             WorkspaceError: They cannot be made, or the root cannot be trusted.
@@ -56,7 +57,7 @@ class Workspace:
         number = directories.group_id(group) if group is not None else None
         with directories.open_root(root) as place:
             try:
-                return cls._create(place, number)
+                return cls._create(place, number, user)
             except OSError as error:
                 whom = f" that the group {group!r} may use" if group is not None else ""
                 raise WorkspaceError(
@@ -65,11 +66,13 @@ class Workspace:
                 ) from error
 
     @classmethod
-    def _create(cls, root: Root, group: Optional[int]) -> Workspace:
+    def _create(cls, root: Root, group: Optional[int], user: Optional[str]) -> Workspace:
         from openjd.sessions._platform import directories
 
         working, mark = directories.make_marked_directory(root, group)
         try:
+            if user is not None:
+                mark.note_user(user)
             name = "embedded_files" + directories.random_name()
             return cls(root, mark, directories.PrivateDirectory.make(working.path, working.descriptor, name, group))
         except OSError:
