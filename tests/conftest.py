@@ -72,7 +72,8 @@ def is_ours(pid: str) -> bool:
 def is_of_another_run(pid: str) -> bool:
     """Whether a process descends from the launcher of another program."""
     while pid not in ("0", "1"):
-        _, launcher, owner = read(pid, "cmdline").partition(b"launcher of process ")
+        line = read(pid, "cmdline").replace(b"\\", b"")  # in that of a login shell it is quoted
+        _, launcher, owner = line.partition(b"launcher of process ")
         if launcher:
             return int(owner.partition(b"\0")[0]) != os.getpid()
         pid = read(pid, "stat").rpartition(b")")[2].split()[1].decode()

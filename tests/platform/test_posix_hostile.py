@@ -42,9 +42,10 @@ class Impostor:
 
     def wait_until_lost(self) -> None:
         self._loop.run_until(lambda: self.keeper.is_lost)
-        assert (self.recorder.heard, self.recorder.reasons) == (["lost"], [LOST])
+        assert (self.recorder.heard[-1], self.recorder.reasons[-1]) == ("lost", LOST)
 
     def close(self) -> None:
+        self.recorder.close()
         self.channel.close()
         self.keeper.forget()
 
@@ -77,6 +78,23 @@ def impostor(loop: ManualLoop, bystander: subprocess.Popen[bytes]) -> Iterator[I
 def test_frames_without_sense(impostor: Impostor, fields: tuple[bytes, ...]) -> None:
     """The keeper counts as lost; the loop goes on, and the process that it says to be is left alone."""
     impostor.say(*fields)
+    impostor.wait_until_lost()
+
+
+@pytest.mark.parametrize(
+    "story",
+    ["started started", "started failed", "failed failed", "failed started", "exited", "ended", "started ended",
+     "refused", "unwritten", "started unwritten", "started refused refused", "started exited exited"],
+)  # fmt: skip
+def test_what_cannot_be_so(impostor: Impostor, story: str) -> None:
+    """Told too early, too late, or twice; nothing that came along stays open."""
+    values = {"started": [b"1"], "exited": [b"0", b"1", b"1", b"1", b"1"], "ended": []}
+    for word in story.split():
+        descriptor = None
+        if word == "started":
+            descriptor, writer = os.pipe()
+            os.close(writer)
+        impostor.say(word.encode(), b"1", *values.get(word, [b"x"]), descriptor=descriptor)
     impostor.wait_until_lost()
 
 

@@ -24,6 +24,12 @@ _KEEPER_SILENT = (
     f"The keeper of this Session's processes has not answered for {2 * _SILENCE_LIMIT:g} seconds; "
     "it and what it kept is terminated."
 )
+_FOLLOWS = {
+    **dict.fromkeys((b"started", b"failed"), b""),
+    **dict.fromkeys((b"unwritten", b"refused", b"exited"), b"started"),
+    b"ended": b"exited",
+}
+"""What a keeper says of a process, each but ``unwritten`` once, and what it has said before."""
 _KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 
 
@@ -35,9 +41,23 @@ class PosixProcess:
         self._directory = os.fsencode(command.directory)
         self.number = number
         self.observer = observer
-        self.has_exited = False
+        self._notices = 0
+        self._told = [b""]
+
+    @property
+    def has_exited(self) -> bool:
+        return b"exited" in self._told
+
+    def note(self, kind: bytes) -> None:
+        """The keeper says something of the process. ValueError if it can't be so: too early, too late, or once more."""
+        follows = _FOLLOWS[kind]
+        most = self._notices if kind == b"unwritten" else 1
+        if follows not in self._told or self._told.count(kind) >= most or (not follows and len(self._told) > 1):
+            raise ValueError(f"{kind!r} after {self._told[-1]!r}")
+        self._told.append(kind)
 
     def notify(self, info: str) -> None:
+        self._notices += 1
         self._keeper.send(b"notify", self.number, self._directory, info.encode())
 
     def terminate(self) -> None:
@@ -168,6 +188,8 @@ class PosixKeeper:
         if process is None or process.number != number:
             return
         observer = process.observer
+        if kind in _FOLLOWS:
+            process.note(kind)
         if kind == b"started":
             self._tell_started(process, int(values[0]))
         elif kind == b"failed":
@@ -176,7 +198,6 @@ class PosixKeeper:
             observer.notify_failed(f"cancel_info.json could not be written: {_text(values[0])}")
         elif kind == b"exited":
             wall, user, system = (float(value) for value in values[1:4])
-            process.has_exited = True
             usage = ActionUsage(wall, user, system, peak_memory_bytes=int(values[4]))
             observer.exited(int(values[0]), usage, [_text(name) for name in values[5:]])
         elif kind == b"refused":
