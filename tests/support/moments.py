@@ -28,9 +28,10 @@ class AtLine:
         self._number = number
         self._do = do
         self._count = 0
+        self._hook = self._trace  # kept: the interpreter does not always hold what traces it
 
     def __enter__(self) -> AtLine:
-        sys.settrace(self._trace)
+        sys.settrace(self._hook)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,7 +49,7 @@ class AtLine:
             if self._count == self._number:
                 sys.settrace(None)
                 self._do()
-        return self._trace
+        return self._hook
 
 
 class AtCall:
@@ -61,9 +62,10 @@ class AtCall:
         self._number = number
         self._do = do
         self._count = 0
+        self._hook = self._profile
 
     def __enter__(self) -> AtCall:
-        sys.setprofile(self._profile)
+        sys.setprofile(self._hook)
         return self
 
     def __exit__(self, *_: object) -> None:
