@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import stat
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -13,10 +17,12 @@ from typing import Callable
 import pytest
 
 from openjd.sessions._platform.posix import PosixPlatform
+from openjd.sessions._platform.posix_wire import Channel
 from support import child
 from support.bench import Bench, Recorder, Watched, parent_of, state_of
 from support.hosts import running_host
-from support.manual_loop import ManualLoop
+from support.manual_loop import PATIENCE, ManualLoop
+from support.mounts import silent_file_system
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes by pidfd and /proc")
 
@@ -85,6 +91,86 @@ def test_notices_that_follow_each_other_closely(posix: Bench) -> None:
     os.kill(keeper, signal.SIGCONT)
     posix.finish(recorder)
     assert recorder.lines == ["ready", "notified third"]
+
+
+TRACED_KEEPER = """
+import os, socket, sys
+from openjd.sessions._platform.posix_keeper import Keeper
+from openjd.sessions._platform.posix_wire import Channel
+names = {"os.rename": "written", "os.kill": "signal", "os.killpg": "signal"}
+def trace(event, details):
+    if event in names and details[1] != 0:
+        what = os.fsdecode(details[1]) if event == "os.rename" else details[1]
+        os.write(1, f"{names[event]} {what}\\n".encode())
+keeper = Keeper(Channel(socket.socket(fileno=int(sys.argv[1]))), None)
+sys.addaudithook(trace)
+keeper.run()
+"""
+"""A keeper that prints what it does, in its order: a process that is killed at once can't tell what came before."""
+
+
+def test_a_notice_is_not_overtaken_by_the_end(tmp_path: Path) -> None:
+    """LC-25, ACT-26: without any grace the file is written, then the signal sent, then the process killed."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", TRACED_KEEPER, str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True) as keeper:
+        theirs.close()
+        channel = Channel(ours)
+        channel.put(b"mark", b"m")
+        channel.put(b"start", b"1", b"", os.fsencode(tmp_path), *map(os.fsencode, child("stubborn")))
+        channel.flush()
+        wait_for_frame(channel, b"started")
+        with open(channel.descriptors.pop(), "rb") as output:
+            assert output.readline() == b"ready\n"
+            channel.put(b"notify", b"1", os.fsencode(tmp_path), INFO.encode())
+            channel.send(b"terminate", b"1")
+            wait_for_frame(channel, b"ended")
+        channel.close()
+        assert keeper.stdout is not None
+        trace = list(dict.fromkeys(keeper.stdout.read().splitlines()))  # who is slow to die is killed again
+    assert trace == ["written cancel_info.json", "signal 15", "signal 9"]
+    assert (tmp_path / "cancel_info.json").read_text() == INFO
+
+
+def wait_for_frame(channel: Channel, kind: bytes) -> None:
+    kinds: list[bytes] = []
+    while kind not in kinds:
+        assert select.select([channel], [], [], PATIENCE)[0], f"only {kinds} came"
+        is_open, frames = channel.receive()
+        assert is_open
+        kinds += [fields[0] for fields in frames]
+
+
+def test_many_notices_leave_nothing_in_the_keeper(posix: Bench) -> None:
+    """ACT-26: neither descriptors nor threads."""
+    process, recorder = posix.begin("stubborn")
+    keeper = Path(f"/proc/{parent_of(recorder.pid)}")
+    before = sorted(os.listdir(keeper / "fd"))
+    for times in range(1, 51):
+        process.notify(INFO)
+        posix.loop.run_until(recorder.has_said(b"notified\n", times))
+    posix.loop.run_until(lambda: len(os.listdir(keeper / "task")) == 1)
+    assert sorted(os.listdir(keeper / "fd")) == before
+
+
+def test_a_notice_on_a_file_system_that_does_not_answer(posix: Bench) -> None:
+    """ACT-26, ACT-27: it is told after a second, and no signal sent; a kill goes through; nothing is left."""
+    process, recorder = posix.begin("stubborn")
+    keeper = Path(f"/proc/{parent_of(recorder.pid)}")
+    before = sorted(os.listdir(keeper / "fd"))
+    with silent_file_system(posix.directory):
+        began = time.monotonic()
+        process.notify(INFO)
+        wait_for_heard(posix, recorder, "notify failed")
+        assert time.monotonic() - began >= 1.0
+        process.notify(INFO)
+        process.terminate()
+        posix.finish(recorder)
+    assert recorder.heard == ["started", "notify failed", "notify failed", "exited", "tree ended"]
+    assert set(recorder.reasons) == {"cancel_info.json could not be written: Connection timed out"}
+    assert recorder.lines == ["ready"]
+    posix.loop.run_until(lambda: len(os.listdir(keeper / "task")) == 1)
+    assert sorted(os.listdir(keeper / "fd")) == before
 
 
 def a_link(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Callable
 import pytest
 
 from openjd.sessions._platform import posix_link
-from openjd.sessions._platform.posix import PosixPlatform
+from openjd.sessions._platform.posix import PosixKeeper, PosixPlatform
 from openjd.sessions._platform.protocol import Process
 from support import child
 from support.bench import Bench, Watched, parent_of, state_of
@@ -123,6 +124,20 @@ def test_a_keeper_that_answers_late_is_kept(posix: Bench) -> None:
     posix.loop.clock.advance(100 * PATIENCE)
     assert recorder.code == -9
     assert not posix.keeper.is_lost
+
+
+def test_a_keeper_that_takes_a_frame_in_pieces(posix: Bench) -> None:
+    """DESIGN §4: the loop waits to write only as long as there is a rest, whoever sends it: idle, it costs nothing."""
+    assert isinstance(posix.keeper, PosixKeeper)
+    channel = posix.keeper._channel
+    with stopped(posix, keeper_of(posix)):
+        _, recorder = posix.ask_for(child("wait"), {f"V{number}": "x" * 1000 for number in range(1000)})
+        assert posix.loop.watched_for_writing == {channel.fileno()}
+    while channel.has_unsent:  # the next frames take the rest along, before the loop turns
+        assert select.select([], [channel], [], PATIENCE)[1]
+        posix.keeper.send(b"hello")
+    assert posix.loop.watched_for_writing == set()
+    posix.loop.run_until(recorder.has_said(b"ready\n"))
 
 
 def test_a_silent_process_is_no_silent_keeper(posix: Bench) -> None:

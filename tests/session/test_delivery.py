@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
+from queue import SimpleQueue
+from typing import Optional
 
 import pytest
 
+from openjd.sessions._runtime import delivery
 from openjd.sessions._runtime.delivery import (
     ITEM_SIZE,
     MOST_THREADS,
     PROGRAM_LIMIT,
     SESSION_LIMIT,
     STAND_IN_AFTER,
+    News,
     call_client,
     raise_interrupt,
     run_guarded,
@@ -222,6 +227,55 @@ def test_a_stand_in_comes_for_news_that_were_there_before(office: Office, times:
     open_other()
     office.outlast()
     office.wait_for(reached)
+
+
+def test_a_stand_in_comes_for_a_block_that_no_news_have_announced(office: Office) -> None:
+    """DESIGN §4: the giving back of a dropped Session, say. The others' news came long ago, and nobody watches."""
+    other = office.outbox()
+    open_other = other.shut()
+    reached = threading.Event()
+    other.put(reached.set)
+    office.outlast()
+    wait, has_begun, _ = office.blocker()
+    office.delivery.schedule(wait)
+    office.wait_for(has_begun)
+    open_other()
+    office.outlast()
+    office.wait_for(reached)
+
+
+class HeldQueue(SimpleQueue[News]):
+    """Holds up whoever has taken something, until it is let go: there the system may stop a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_taken, self.may_go_on = threading.Event(), threading.Event()
+
+    def get(self, block: bool = True, timeout: Optional[float] = None) -> News:
+        taken = super().get(block, timeout)
+        self.has_taken.set()
+        assert self.may_go_on.wait(PATIENCE)
+        return taken
+
+
+def test_a_stand_in_comes_though_the_look_fell_between_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DESIGN §4: nothing waited any more, and the thread had not yet noted that it was busy."""
+    queue = HeldQueue()
+    monkeypatch.setattr(delivery, "SimpleQueue", lambda: queue)
+    with closing(Office()) as office:
+        blocked, other = office.outbox(), office.outbox()
+        open_other = other.shut()
+        reached = threading.Event()
+        other.put(reached.set)
+        wait, has_begun, _ = office.blocker()
+        blocked.put(wait)
+        office.wait_for(queue.has_taken)
+        office.outlast()
+        queue.may_go_on.set()
+        office.wait_for(has_begun)
+        open_other()
+        office.outlast()
+        office.wait_for(reached)
 
 
 def test_stand_ins_for_stand_ins_up_to_eight(office: Office) -> None:

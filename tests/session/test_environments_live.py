@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import sys
+from collections import ChainMap
+from typing import Any, Callable, ClassVar
 
 import pytest
 from openjd.model import ParameterValue, ParameterValueType
 
 from openjd.sessions import ActionState, ActionStatus, LogContent
+from openjd.sessions._runtime.process_environment import own_variables
 from support import child
 from support.scripts import action, environment, file, script, sh
 from support.stage import OpenStage, Stage, shell
@@ -118,6 +122,52 @@ def test_changes_of_this_programs_environment_are_seen(stage: Stage, monkeypatch
     assert show(stage) == "A=1 B=unset C=unset"
     monkeypatch.setenv("A", "2")
     assert show(stage) == "A=2 B=unset C=unset"
+
+
+class Proxy(ChainMap[str, str]):
+    """Another mapping, with an attribute that happens to be called as one of ``os.environ``."""
+
+    _data: ClassVar[dict[str, str]] = {}
+
+
+@pytest.mark.parametrize("replace", [dict, Proxy])
+def test_another_mapping_in_the_place_of_this_programs_environment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, replace: Callable[[Any], Any]
+) -> None:
+    """ENV-18, ENV-20: it is read for each action anew, too; and so is what it has replaced, when that is back."""
+    monkeypatch.setenv("A", "1")
+    show(stage)
+    with monkeypatch.context() as replaced:
+        replaced.setattr(os, "environ", replace(os.environ))
+        assert show(stage) == "A=1 B=unset C=unset"
+        replaced.setitem(os.environ, "A", "2")
+        assert show(stage) == "A=2 B=unset C=unset"
+    assert show(stage) == "A=1 B=unset C=unset"
+
+
+def test_a_change_while_this_programs_environment_is_read(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-18: made by another thread, and taken back before the next action."""
+    monkeypatch.setenv("A", "1")
+    decode = os.environ.decodevalue
+
+    def change_and_decode(value: Any) -> Any:
+        os.environ["A"] = "changed"
+        return decode(value)
+
+    with monkeypatch.context() as reading:
+        reading.setattr(os.environ, "decodevalue", change_and_decode)
+        own_variables()
+    assert os.environ["A"] == "changed"
+    os.environ["A"] = "1"
+    assert show(stage) == "A=1 B=unset C=unset"
+
+
+def test_variables_in_odd_bytes_are_inherited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-18: names and values that are no UTF-8 arrive as they are."""
+    name, value = os.fsdecode(b"N\xff"), os.fsdecode(b"\xfe=\x80")
+    monkeypatch.setenv(name, value)
+    stage.run(sys.executable, "-I", "-S", "-c", r"import os; print(os.environb[b'N\xff'])")  # a shell drops the name
+    assert stage.journal.output == [r"b'\xfe=\x80'"]
 
 
 # Directives

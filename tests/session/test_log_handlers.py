@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import multiprocessing
 import re
+import sys
 import threading
+import types
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
@@ -136,6 +142,67 @@ def test_formats_find_all_they_need(stage: Stage) -> None:
     with handler_that(lambda record: shown.append(formatter.format(record))):
         stage.run("echo", "hi")
     assert re.fullmatch(r"openjd\.sessions INFO \S+ \S+ \d+ .* \S+:\d+ s hi", shown[-2])
+
+
+@pytest.mark.parametrize("name", ["asyncio", "multiprocessing"])
+def test_output_while_another_thread_imports_a_module(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """LOG-7: no line is lost to a module of which nothing is there yet. (From Python 3.12 on records name a task.)"""
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    assert stage.run(*shell("echo one; echo two")) == SUCCESS
+    assert stage.journal.output == ["one", "two"]
+
+
+def change_level_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(logging._levelToName, logging.INFO, "INFO")  # both are put back at the end
+    monkeypatch.setitem(logging._nameToLevel, "note", logging.INFO)
+    logging.addLevelName(logging.INFO, "note")
+
+
+def rename_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "worker-7")
+
+
+def leave_out(name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda monkeypatch: monkeypatch.setattr(logging, name, False, raising=False)
+
+
+CHANGES = {
+    "level name": change_level_name,
+    "process name": rename_process,
+    "threads": leave_out("logThreads"),
+    "processes": leave_out("logProcesses"),
+    "multiprocessing": leave_out("logMultiprocessing"),
+    "tasks": leave_out("logAsyncioTasks"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_records_hold_what_logging_is_told_to_put_into_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """API §15: also if it is told so late. They are compared with records that ``logging`` itself makes."""
+    moments = ("created", "msecs", "relativeCreated")
+    ours = (*moments, "session_id", "openjd_log_content")
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def compare(record: logging.LogRecord) -> None:
+        usual = logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, record.msg, (), None)
+        pairs.append((without(vars(record), ours), without(vars(usual), moments)))
+
+    async def run() -> None:
+        stage.start("echo", "hi")
+        await stage.session.future
+
+    stage.run("true")
+    CHANGES[change](monkeypatch)
+    with handler_that(compare):
+        asyncio.run(run())
+    assert "hi" in [found["msg"] for found, _ in pairs]
+    assert [found for found, _ in pairs] == [usual for _, usual in pairs]
+
+
+def without(fields: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 # Slow handlers

@@ -87,6 +87,11 @@ class ManualLoop:
         """The descriptors it watches."""
         return {key.fd for key in self._selector.get_map().values()}
 
+    @property
+    def watched_for_writing(self) -> set[int]:
+        """Those of them that it waits to write to."""
+        return {key.fd for key in self._selector.get_map().values() if key.events & selectors.EVENT_WRITE}
+
     def turn(self, patience: float = 0.0) -> None:
         """Make the calls that were posted, and look once at what it watches."""
         while self._mailbox:

@@ -217,6 +217,7 @@ class SessionLog:
             "relativeCreated": prototype.relativeCreated + (now - prototype.created) * 1000,
             "thread": threading.get_ident(),
             "threadName": threading.current_thread().name,
+            "processName": _process_name(),
         }
         if hasattr(prototype, "taskName"):
             changed["taskName"] = _task_name()
@@ -246,6 +247,15 @@ def _records_are_usual() -> bool:
 @cache
 def _prototype(level: int) -> logging.LogRecord:
     return logging.LogRecord(LOG.name, level, __file__, 0, "", (), None)
+
+
+def _process_name() -> str:
+    """What ``multiprocessing`` calls this process, where that is in use."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    try:
+        return str(multiprocessing.current_process().name) if multiprocessing is not None else "MainProcess"
+    except Exception:  # another thread is just importing it
+        return "MainProcess"
 
 
 def _task_name() -> Optional[str]:
