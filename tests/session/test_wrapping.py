@@ -373,6 +373,17 @@ def test_own_variables_of_an_inner_environment(stage: Stage) -> None:
     assert stage.journal.output == ["K=1"] * 2
 
 
+def test_own_variables_after_a_hook_that_never_started(stage: Stage) -> None:
+    """WRAP-18, LC-15, ENV-11: listed when the environment is exited, and its own action would have had them."""
+    show = action("sh", "-c", 'echo "$K" "$0"', "{{WrappedAction.Environment}}")
+    broken = action("echo", "{{fail(WrappedAction.Command)}}")
+    stage.enter(wrapper(hooks={"onWrapEnvEnter": broken, "onWrapEnvExit": show}))
+    status = stage.enter(environment("I", variables={"K": "1"}, onEnter=action("true"), onExit=action("true")))
+    assert (status.state, status.exit_code) == (ActionState.FAILED, None)
+    succeeded(stage.exit("I"))
+    assert stage.journal.output == ["1 K=1"]
+
+
 # Limits
 
 

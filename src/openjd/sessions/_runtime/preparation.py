@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from openjd.model import ParameterValue
 from openjd.model.v2023_09 import Action
@@ -78,9 +78,18 @@ class Preparation:
         self._finished: list[ScriptFiles] = []
 
     def enter(
-        self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]
-    ) -> tuple[VariableLayer, Optional[ResolvedAction]]:
-        """The variables of an environment, and what is run to enter it, if anything."""
+        self,
+        entered: EnteredEnvironment,
+        rules: Sequence[PathMappingRule],
+        define: Callable[[VariableLayer], None],
+    ) -> Optional[ResolvedAction]:
+        """What is run to enter an environment, if anything.
+
+        Args:
+            entered: The environment.
+            rules: The path mapping rules.
+            define: Called with its variables as soon as they are known: they count, whatever fails then (LC-15).
+        """
         self._begin(rules)
         environment = entered.environment
         files = self._environment_files[entered.identifier] = self._files_of(environment)
@@ -91,7 +100,8 @@ class Preparation:
             raise
         script = self._script_of(entered, files)
         layer = self._resolve_variables(environment, script)
-        return layer, self._prepare_environment_action("onEnter", entered, script, layer.values)
+        define(layer)
+        return self._prepare_environment_action("onEnter", entered, script, layer.values)
 
     def exit(self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]) -> Optional[ResolvedAction]:
         """What is run to exit an environment, if anything; the paths of its files are forgotten (FILE-8)."""
