@@ -8,15 +8,20 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import pytest
-from openjd.model import ParameterValue, ParameterValueType
+from openjd.model import ParameterValue, ParameterValueType, RevisionExtensions, SpecificationRevision
 from openjd.model.v2023_09 import Environment
 
 from openjd.sessions import ActionState, ActionStatus, WrapConflictError
 from openjd.sessions._platform.limits import longest_command_line
-from support import scripts
+from support import child, scripts
 from support.scripts import WITH_EXPRESSIONS, WITH_WRAPPING, action, environment, file, script, sh
 from support.stage import OpenStage, Stage
 
+WITH_SECRETS = RevisionExtensions(spec_rev=SpecificationRevision.v2023_09, supported_extensions=["REDACTED_ENV_VARS"])
+QUOTINGS = [
+    f"{function}([WrappedAction.Environment[0], WrappedAction.Args[0]])"
+    for function in ("repr_sh", "repr_json", "repr_py", "string")
+] + ["repr_sh(repr_json(WrappedAction.Environment + WrappedAction.Args))"]
 HOOKS = ("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit")
 REPORT = (
     "{{string(WrappedAction.Timeout) if WrappedAction.Timeout != null else 'none'}}",
@@ -327,16 +332,37 @@ def argv_of(given: Mapping[str, Any]) -> list[str]:
 
 def test_secret_variables_are_listed(open_stage: OpenStage) -> None:
     """WRAP-16, RED-13: with their values, which no log shows."""
-    from openjd.model import RevisionExtensions, SpecificationRevision
-
-    revision = RevisionExtensions(spec_rev=SpecificationRevision.v2023_09, supported_extensions=["REDACTED_ENV_VARS"])
-    stage = open_stage(revision_extensions=revision)
+    stage = open_stage(revision_extensions=WITH_SECRETS)
     hook = action("sh", "-c", "test '{{WrappedAction.Environment}}' = '[\"K=hush\"]' && echo right")
     stage.enter(environment("E", onEnter=setting("redacted_env: K=hush")))
     stage.enter(wrapper(hook))
     succeeded(run_task(stage, "true"))
     assert stage.journal.output[-1] == "right"
     assert not any("hush" in text for text in stage.journal.texts)
+
+
+@pytest.mark.parametrize("secret", ["xq'zx", 'xq"zx', "xq'\"$zx", "xq zx"])
+def test_command_line_of_a_hook_shows_no_secret(open_stage: OpenStage, secret: str) -> None:
+    """RED-1, RED-13: however the hook quotes it; the process gets it."""
+    stage = open_stage(revision_extensions=WITH_SECRETS)
+    spelt = [f"{{{{{function}}}}}" for function in QUOTINGS]
+    stage.enter(environment("E", onEnter=action(*child("text", f"openjd_redacted_env: K={secret}"))))
+    stage.enter(wrapper(action("sh", "-c", "set -- {{repr_sh(WrappedAction.Environment)}}; echo ${#1}", *spelt)))
+    succeeded(run_task(stage, "true", f"--key={secret}"))
+    assert stage.journal.output[-1] == str(len(f"K={secret}"))
+    line = stage.journal.after("Running command ")
+    assert line.startswith("sh -c ")
+    assert line.count("********") == 2 * len(QUOTINGS) + 1
+    assert not re.search("xq|zx", line)
+
+
+def test_command_line_that_hidden_secrets_would_break(open_stage: OpenStage) -> None:
+    """RED-1: a hook that can be resolved only with the secret is not shown."""
+    stage = open_stage(revision_extensions=WITH_SECRETS)
+    stage.enter(environment("E", onEnter=setting("redacted_env: K=4711")))
+    stage.enter(wrapper(action("echo", "{{int(WrappedAction.Environment[0][2:]) * 2}}")))
+    succeeded(run_task(stage, "true"))
+    assert (stage.journal.after("Running command "), stage.journal.output[-1]) == ("********", "9422")
 
 
 def test_value_of_an_entered_environment_holds(wrapped: Stage) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, Union
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from openjd.sessions._errors import ActionFailed
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import Action, CancelationMethodDeferred, FormatString
     from openjd.model.v2023_09 import CancelationMethodNotifyThenTerminate as NotifyThenTerminate
 
-    from openjd.sessions._core.scopes import Scope
+    from openjd.sessions._core.scopes import Scope, Symbols
 
 LONGEST_TIMEOUT = 2**63 - 1
 LONGEST_NOTIFY_PERIOD = 600
@@ -58,6 +58,8 @@ class ResolvedAction:
     """Seconds, or ``None`` if the action itself gives no limit."""
     title: str = field(default="", compare=False)
     """For the reason of a failure: ``Environment 'Maya', onEnter``."""
+    shown: Optional[tuple[str, ...]] = field(default=None, compare=False)
+    """What is logged instead of ``argv``, if that may hold secrets which nobody would recognise in it."""
 
 
 def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> ResolvedAction:
@@ -73,7 +75,7 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
         ActionFailed: A field has no value, or an impossible one.
     """
     title = f"{owner}, {name}"
-    argv = (_resolve_command(action, scope, title), *_resolve_arguments(action, scope, title))
+    argv = resolve_command_line(action, scope, title)
     declared_timeout = _resolve_timeout(action, scope, title)
     return ResolvedAction(
         argv=argv,
@@ -82,6 +84,15 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
         declared_timeout=declared_timeout,
         title=title,
     )
+
+
+def resolve_command_line(action: Action, scope: Scope, where: str) -> tuple[str, ...]:
+    """The command and the arguments of an action.
+
+    Raises:
+        ActionFailed: One of them has no value, or an impossible one.
+    """
+    return (_resolve_command(action, scope, where), *_resolve_arguments(action, scope, where))
 
 
 def check_command_line(
@@ -140,6 +151,20 @@ def wrapped_symbols(action: ResolvedAction, variables: Sequence[str]) -> dict[st
         "WrappedAction.Cancelation.Mode": Typed(mode if method.is_declared else None, "string"),
         "WrappedAction.Cancelation.NotifyPeriodInSeconds": Typed(method.notify_period, "int"),
     }
+
+
+def without_secrets(symbols: Symbols, redact: Callable[[str], str]) -> Symbols:
+    """The same symbols, with what has to be hidden in their texts hidden."""
+    from openjd.sessions._core.scopes import Typed
+
+    def hidden(value: object) -> object:
+        if isinstance(value, Typed):
+            return replace(value, value=hidden(value.value))
+        if isinstance(value, list):
+            return [hidden(each) for each in value]
+        return redact(value) if isinstance(value, str) else value
+
+    return {name: hidden(value) for name, value in symbols.items()}
 
 
 def _resolve_command(action: Action, scope: Scope, where: str) -> str:

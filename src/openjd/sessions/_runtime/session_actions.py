@@ -148,7 +148,8 @@ class SessionActions:
             self._end_here(action, StartFailed(reason))
             return
         self._log.subsection("Phase: Running action")
-        self._log.info(f"Running command {_shown(resolved.argv, self._log.redact)}", LogContent.FILE_PATH | _CONTROL)
+        shown = _shown(resolved.shown or resolved.argv, self._log.redact)
+        self._log.info(f"Running command {shown}", LogContent.FILE_PATH | _CONTROL)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
