@@ -498,7 +498,7 @@ def test_command_line_that_is_too_long(stage: Stage) -> None:
     assert (status.state, status.exit_code) == (ActionState.FAILED, None)
     pattern = (
         r"Environment 'W', onWrapTaskRun \(in place of Step 'S', onRun\): the command line takes (\d+) bytes with its "
-        rf"variables; this system allows {limit}\. Pass fewer or shorter arguments, or a file instead\."
+        rf"variables; this system allows {limit}\. Pass fewer or shorter arguments or variables, or a file instead\."
     )
     found = re.fullmatch(pattern, str(status.fail_message))
     assert found is not None
@@ -510,3 +510,22 @@ def test_longest_argument_that_is_allowed(stage: Stage) -> None:
     stage.enter(wrapper())
     succeeded(run_task(stage, "true", "x" * 131_071))
     assert "131071" in str(run_task(stage, "true", "x" * 131_072).fail_message)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "reason"),
+    [
+        (200_000, 1, "variable 'V0' is 200003 bytes long; this system allows 131071. Pass it in a file instead."),
+        (100_000, longest_command_line() // 100_000 + 1, "the command line takes "),
+    ],
+)
+def test_variables_that_are_too_long(open_stage: OpenStage, size: int, count: int, reason: str) -> None:
+    """WRAP-22: one, or all together, however short the arguments are."""
+    text = ParameterValue(type=ParameterValueType.STRING, value="x" * size)
+    stage = open_stage(job_parameter_values={"P": text})
+    stage.enter(environment("E", variables={f"V{number}": "{{Param.P}}" for number in range(count)}))
+    stage.enter(wrapper())
+    status = run_task(stage, "true")
+    assert (status.state, status.exit_code) == (ActionState.FAILED, None)
+    title = "Environment 'W', onWrapTaskRun (in place of Step 'S', onRun): "
+    assert str(status.fail_message).startswith(title + reason)

@@ -107,24 +107,31 @@ def check_command_line(
         longest_command_line: Bytes that it allows for all arguments and variables.
 
     Raises:
-        ActionFailed: An argument, or the whole, is too long.
+        ActionFailed: An argument, a variable, or the whole is too long.
     """
-    if not action.title or sum(map(len, action.argv)) < _SURELY_SHORT:
-        return
-    for number, argument in enumerate(action.argv):
-        length = _bytes_of(argument)
-        if length > longest_argument:
-            raise ActionFailed(
-                f"{action.title}: argument {number} of the command line is {length} bytes long; "
-                f"this system allows {longest_argument}. Pass it in a file instead."
-            )
     texts = [*action.argv, *map("=".join, variables.items())]
-    length = sum(map(_bytes_of, texts)) + _ADDRESS_AND_END * len(texts) + _ADDED
+    added = _ADDRESS_AND_END * len(texts)
+    if not action.title or sum(map(len, texts), added) < _SURELY_SHORT:
+        return
+    lengths = [_bytes_of(text) for text in texts]
+    if max(lengths) > longest_argument:
+        index = next(index for index, length in enumerate(lengths) if length > longest_argument)
+        raise ActionFailed(
+            f"{action.title}: {_name_of(index, action, variables)} is {lengths[index]} bytes long; "
+            f"this system allows {longest_argument}. Pass it in a file instead."
+        )
+    length = sum(lengths, added + _ADDED)
     if length > longest_command_line:
         raise ActionFailed(
-            f"{action.title}: the command line takes {length} bytes with its variables; "
-            f"this system allows {longest_command_line}. Pass fewer or shorter arguments, or a file instead."
+            f"{action.title}: the command line takes {length} bytes with its variables; this system allows "
+            f"{longest_command_line}. Pass fewer or shorter arguments or variables, or a file instead."
         )
+
+
+def _name_of(index: int, action: ResolvedAction, variables: Mapping[str, str]) -> str:
+    """What the text of that index is: one of the arguments, or of the variables, which follow them."""
+    count = len(action.argv)
+    return f"argument {index} of the command line" if index < count else f"variable {list(variables)[index - count]!r}"
 
 
 def _bytes_of(text: str) -> int:
