@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
@@ -272,6 +274,38 @@ def test_directory_of_its_own_that_cannot_be_made(stage: Stage) -> None:
         "No such file or directory."
     )
     assert stage.session.environments_entered == ("W",)
+
+
+LITTER = "mkdir $inner/made; touch $inner/made/file; ln -s $kept $inner/link"
+REPLACE_INNER = "mv $inner $outer/moved; ln -s $kept $inner"
+REPLACE_OUTER = "mkdir $kept/${inner##*/}; touch $kept/${inner##*/}/file; mv $outer $outer.moved; ln -s $kept $outer"
+
+
+@pytest.mark.parametrize(
+    ("do", "left", "kept"),
+    [(LITTER, [], ["file"]), (REPLACE_INNER, ["moved"], ["file"]), (REPLACE_OUTER, [], ["*", "*/file", "file"])],
+    ids=["with what is in it", "link in its place", "link in the place of what contains it"],
+)
+def test_directory_of_its_own_goes_with_the_environment(
+    stage: Stage, tmp_path: Path, do: str, left: list[str], kept: list[str]
+) -> None:
+    """FILE-8, WD-11: with what was made in it, and never through a link that a job has put in its place."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    names = f"kept={outside} inner=${{0%/*}}; outer=${{inner%/*}}"
+    leave = action("sh", "-c", f"{names}; {do}", "{{Env.File.F}}")
+    stage.enter(wrapper(files=[file("F", "x")], onEnter=action("true"), onExit=leave))
+    files = stage.session.files_directory
+    descriptor = os.open(files, os.O_RDONLY)
+    inner = os.listdir(descriptor)
+    succeeded(stage.exit("W"))
+    run_task(stage, "true")
+    found = os.listdir(descriptor)
+    os.close(descriptor)
+    assert found == left
+    seen = sorted(str(path.relative_to(outside)).replace(inner[0], "*") for path in outside.rglob("*"))
+    assert seen == kept
 
 
 # Variables
