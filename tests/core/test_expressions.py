@@ -142,3 +142,13 @@ def test_host_function_maps_as_parameters_are_mapped(rules: list[tuple[str, str]
     )
     value = Expressions(mapper.rules).evaluate("apply_path_mapping(X)", {"X": ExprValue(path)})
     assert str(value) == mapper.map(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "path"), [("s3://b/c/", "s3://b/c/d"), ("s3://b//", "s3://b/d"), ("s3://b/", "s3://b")]
+)
+def test_host_function_maps_what_is_below_a_uri_with_a_slash_at_its_end(source: str, path: str) -> None:
+    """PM-8"""
+    rule = PathMappingRule(source_path_format=PathFormat.URI, source_path=source, destination_path=PurePosixPath("/x"))
+    value = Expressions([rule]).evaluate("apply_path_mapping(X)", {"X": ExprValue(path)})
+    assert str(value) == PathMapper([rule]).map(path) == ("/x/d" if path.endswith("d") else "/x")

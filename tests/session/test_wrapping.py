@@ -120,6 +120,15 @@ def test_tasks_need_the_name_of_their_step(stage: Stage) -> None:
     succeeded(stage.wait())
 
 
+def test_tasks_without_the_environments_are_not_wrapped(stage: Stage) -> None:
+    """MODEL-31, WRAP-3"""
+    stage.enter(wrapper(hooks=named()))
+    bare = script(action("echo", "bare"))
+    stage.session._run_task_without_session_env(step_script=bare, task_parameter_values={})
+    succeeded(stage.wait())
+    assert stage.journal.output == ["bare"]
+
+
 def test_result_of_a_hook_is_the_result_of_the_action(stage: Stage) -> None:
     """WRAP-6, WRAP-7: a failed enter hook is followed by the exit hook, a failed exit hook by the environment's own."""
     hooks = {"onWrapEnvEnter": action("sh", "-c", "exit 3"), "onWrapEnvExit": action("sh", "-c", "exit 4")}
