@@ -6,7 +6,7 @@ import json
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from openjd.expr import SerializedSymbolTable
@@ -16,7 +16,7 @@ from openjd.sessions.cli.documents import InputError
 from openjd.sessions.cli.inputs import read_plan
 from openjd.sessions.cli.templates import SUPPORTED_EXTENSIONS
 from openjd.sessions.jobs.plan import SessionPlan
-from support.jobs import chunks, exactly, step, template
+from support.jobs import chunks, environment, exactly, step, template
 
 FRAMES = step("Render", ranges={"Frame": ("INT", "1-3")}, after=["Prepare"])
 PREPARE = step("Prepare", ranges={"Part": ("STRING", ["a", "b"])})
@@ -253,6 +253,47 @@ def test_environment_templates_that_are_wrong() -> None:
         "Allowed values for 'specificationVersion' are: environment-2023-09"
     )
     refused(template(step("a")), "--env", path, reason=reason)
+
+
+# Wrap hooks
+
+WRAPPING = ["WRAP_ACTIONS", "EXPR", "FEATURE_BUNDLE_1"]
+
+
+def wrapping(name: str) -> dict[str, Any]:
+    hooks = ("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit")
+    return {"name": name, "script": {"actions": {hook: {"command": "true"} for hook in hooks}}}
+
+
+@pytest.mark.parametrize(("of_job", "of_step", "named"), [("X", None, "'W' and 'X'"), (None, "Y", "'W' and 'Y'")])
+def test_two_wrapping_environments_around_a_step(of_job: Optional[str], of_step: Optional[str], named: str) -> None:
+    """ENV-3, WRAP-2: refused before anything runs."""
+    document = template(
+        step("first", environments=[environment("Plain")]),
+        step("second", environments=[wrapping(of_step)] if of_step else []),
+        environments=[wrapping(of_job)] if of_job else [],
+        extensions=WRAPPING,
+    )
+    outer = write(
+        "environment.yaml",
+        {
+            "specificationVersion": "environment-2023-09",
+            "extensions": WRAPPING,
+            "environment": wrapping("W"),
+        },
+    )
+    assert len(plan(document).steps) == 2
+    where = "first" if of_job else "second"
+    reason = (
+        f"Step '{where}': the environments {named} define wrap hooks; at most one of those around a step may do so."
+    )
+    refused(document, "--env", outer, reason=reason)
+
+
+def test_wrapping_environments_of_different_steps() -> None:
+    """ENV-3, WRAP-2: they are never entered at the same time."""
+    steps = [step(name, environments=[wrapping(f"W of {name}")]) for name in ("first", "second")]
+    assert len(plan(template(*steps, extensions=WRAPPING)).steps) == 2
 
 
 # Path mapping rules

@@ -213,3 +213,48 @@ def test_uris_are_no_relative_paths(kind: str) -> None:
     argument = json.dumps({"P": expected})
     assert value({"type": kind}, argument) == expected
     assert value({"type": kind, "default": expected}) == expected
+
+
+@pytest.mark.parametrize("given", ["default", "value"])
+@pytest.mark.parametrize(
+    ("extensions", "is_uri"), [({"job"}, True), ({"environment"}, True), ({"other"}, False), (set(), False)]
+)
+def test_uris_where_a_template_that_defines_the_parameter_has_expr(
+    extensions: set[str], is_uri: bool, given: str
+) -> None:
+    """EXPR-5: the job's template or one of an environment, whichever of them it is."""
+    uri = "s3://bucket/key"
+    definition = {"name": "P", "type": "PATH", **({"default": uri} if given == "default" else {})}
+    documents = {
+        "job": template(step("a"), parameterDefinitions=[definition]),
+        "environment": {
+            "specificationVersion": "environment-2023-09",
+            "parameterDefinitions": [definition],
+            "environment": environment("E"),
+        },
+        "other": {"specificationVersion": "environment-2023-09", "environment": environment("Other")},
+    }
+    for name in extensions:
+        documents[name]["extensions"] = EXPR
+    job = decode_job_template(template=documents["job"], supported_extensions=EXPR)
+    environments = [
+        decode_environment_template(template=documents[name], supported_extensions=EXPR)
+        for name in ("environment", "other")
+    ]
+    values: dict[str, Any] = {} if given == "default" else {"P": uri}
+    found = job_parameter_values(job, environments, values, Path("/t"))["P"].value
+    folder = Path("/t") if given == "default" else Path.cwd()
+    assert found == (uri if is_uri else f"{folder}/s3:/bucket/key")
+
+
+def test_uris_in_the_lists_of_an_environment_template() -> None:
+    """EXPR-5: a template without EXPR beside one with it, which alone can have lists."""
+    outer = {
+        "specificationVersion": "environment-2023-09",
+        "extensions": EXPR,
+        "parameterDefinitions": [{"name": "P", "type": "LIST[PATH]", "default": ["s3://bucket/key", "a"]}],
+        "environment": environment("E"),
+    }
+    job = decode_job_template(template=template(step("a")), supported_extensions=EXPR)
+    environments = [decode_environment_template(template=outer, supported_extensions=EXPR)]
+    assert job_parameter_values(job, environments, {}, Path("/t"))["P"].value == ["s3://bucket/key", "/t/a"]

@@ -10,7 +10,7 @@ import pytest
 from openjd.model import parse_model
 from openjd.model.v2023_09 import Action
 
-from openjd.sessions._core.actions import CancelMethod, ResolvedAction, resolve_action
+from openjd.sessions._core.actions import CancelMethod, ResolvedAction, check_command_line, resolve_action
 from openjd.sessions._core.scopes import Scope
 from openjd.sessions._errors import ActionFailed
 
@@ -169,6 +169,39 @@ def test_notify_period_without_notification() -> None:
         "Step 'S', onExit, cancelation: notifyPeriodInSeconds is 5, but mode '{{Param.V}}' resolved to TERMINATE, "
         "which has no notify period. Leave the period out, or make the mode NOTIFY_THEN_TERMINATE."
     )
+
+
+@pytest.mark.parametrize("text", ["", "x", "é"])
+def test_every_argument_and_variable_counts_with_its_end_and_address(text: str) -> None:
+    """WRAP-22: those of no length, too; and what is added when the command is started."""
+    title = "Step 'S', onRun"
+    resolved = ResolvedAction(("run", *[text] * 9_000), None, CancelMethod(None), title=title)
+    variables = {f"V{number:03}": text for number in range(1_000)}
+    size = len(text.encode())
+    length = 3 + 9_000 * size + 1_000 * (5 + size) + 10_001 * 9 + 4_096
+    check_command_line(resolved, variables, 131_071, length)
+    with pytest.raises(ActionFailed, match=f"^{title}: the command line takes {length} bytes with its variables; "):
+        check_command_line(resolved, variables, 131_071, length - 1)
+
+
+@pytest.mark.parametrize("length", [131_071, 131_072])
+@pytest.mark.parametrize("number", ["first", "last"])
+def test_longest_variable(length: int, number: str) -> None:
+    """WRAP-22: its name and the equals sign count."""
+    resolved = ResolvedAction(("run", "it"), None, CancelMethod(None), title="T")
+    variables = {"first": "1", "last": "2", number: "x" * (length - len(number) - 1)}
+    if length <= 131_071:
+        check_command_line(resolved, variables, 131_071, 2**20)
+    else:
+        with pytest.raises(ActionFailed, match=f"^T: variable '{number}' is 131072 bytes long; this system allows "):
+            check_command_line(resolved, variables, 131_071, 2**20)
+
+
+@pytest.mark.parametrize("name", ["onExit", "onWrapEnvExit"])
+def test_time_limit_of_exits(name: str) -> None:
+    """ACT-11"""
+    resolved = resolve(name)
+    assert (resolved.timeout, resolved.declared_timeout) == (300, None)
 
 
 def test_values_need_no_model() -> None:

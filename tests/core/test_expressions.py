@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import PurePosixPath
 
 import pytest
@@ -95,14 +96,28 @@ def test_reasons_are_those_of_the_engine(expression: str) -> None:
 
 
 def test_result_is_kept_as_long_as_the_symbols_are_the_same() -> None:
-    """And as long as it is small."""
     expressions, one = Expressions([]), ExprValue(1)
     first = expressions.evaluate("A + 1", {"A": one})
     assert expressions.evaluate("A + 1", {"A": one, "B": one}) is first
     assert str(expressions.evaluate("A + 1", {"A": ExprValue(2)})) == "3"
-    text = ExprValue("x" * 20_000)
-    large = expressions.evaluate("A + A", {"A": text})
-    assert expressions.evaluate("A + A", {"A": text}) is not large
+
+
+@pytest.mark.parametrize("expression", ["A + A", "len(A)"])
+def test_nothing_large_is_kept(expression: str) -> None:
+    """Neither a result, nor what a small one was made of."""
+    expressions, text = Expressions([]), ExprValue("x" * 20_000)
+    references = sys.getrefcount(text)
+    first = expressions.evaluate(expression, {"A": text})
+    assert sys.getrefcount(text) == references
+    assert expressions.evaluate(expression, {"A": text}) is not first
+
+
+def test_few_expressions_are_kept() -> None:
+    expressions, one = Expressions([]), ExprValue(1)
+    first = expressions.evaluate("A + 0", {"A": one})
+    for number in range(1, 600):
+        expressions.evaluate(f"A + {number}", {"A": one})
+    assert expressions.evaluate("A + 0", {"A": one}) is not first
 
 
 @settings(deadline=None)
@@ -127,3 +142,13 @@ def test_host_function_maps_as_parameters_are_mapped(rules: list[tuple[str, str]
     )
     value = Expressions(mapper.rules).evaluate("apply_path_mapping(X)", {"X": ExprValue(path)})
     assert str(value) == mapper.map(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "path"), [("s3://b/c/", "s3://b/c/d"), ("s3://b//", "s3://b/d"), ("s3://b/", "s3://b")]
+)
+def test_host_function_maps_what_is_below_a_uri_with_a_slash_at_its_end(source: str, path: str) -> None:
+    """PM-8"""
+    rule = PathMappingRule(source_path_format=PathFormat.URI, source_path=source, destination_path=PurePosixPath("/x"))
+    value = Expressions([rule]).evaluate("apply_path_mapping(X)", {"X": ExprValue(path)})
+    assert str(value) == PathMapper([rule]).map(path) == ("/x/d" if path.endswith("d") else "/x")

@@ -161,6 +161,13 @@ def test_the_tasks_of_chunks_are_counted_one_by_one() -> None:
     assert StepPlan(made, choose_tasks(made, [{"Frame": "2-4"}, {"Frame": "5-5"}])).task_count == 4
 
 
+@pytest.mark.parametrize("options", [{}, {"contiguous": False}, {"target": 9}])
+def test_long_ranges_are_counted_at_once(options: Any) -> None:
+    """Without making their chunks, of which no computer has so many."""
+    ranges = {"Frame": ("CHUNK[INT]", f"1-{10**15}:3", chunks(7, **options)), "Camera": ("STRING", ["left", "right"])}
+    assert StepPlan(job(step("Render", ranges=ranges)).steps[0]).task_count == 2 * (10**15 // 3 + 1)
+
+
 @pytest.mark.parametrize(
     ("made", "chunk"),
     [(chunked(5), "2-11"), (chunked(5), "7-7"), (chunked(5, contiguous=False), "1,3,9-12"),
@@ -171,9 +178,15 @@ def test_any_chunk_of_the_range_can_be_chosen(made: Step, chunk: str) -> None:
     assert values(StepPlan(made, choose_tasks(made, [{"Frame": chunk}]))) == [chunk]
 
 
-@pytest.mark.parametrize("value", ["5", "1-3,5", "1-9:2", "1 - 3", "x", ""])
+@pytest.mark.parametrize(("made", "value", "chunk"), [(chunked(5), "7", "7-7"), (chunked(5, "-9-9"), "-7", "-7--7")])
+def test_one_value_is_a_contiguous_chunk(made: Step, value: str, chunk: str) -> None:
+    """CHK-2"""
+    assert values(StepPlan(made, choose_tasks(made, [{"Frame": value}]))) == [chunk]
+
+
+@pytest.mark.parametrize("value", ["1-3,5", "1-9:2", "1 - 3", "x", ""])
 def test_what_is_no_contiguous_chunk_is_refused(value: str) -> None:
-    reason = f"Frame={value} is no contiguous chunk; give its first and last value: 1-5, or 5-5 for one."
+    reason = f"Frame={value} is no contiguous chunk; give its first and last value, as in 1-5, or one."
     with pytest.raises(ValueError, match=exactly(f"Task 1 of step 'Render': {reason}")):
         choose_tasks(chunked(5), [{"Frame": value}])
 

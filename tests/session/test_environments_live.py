@@ -257,6 +257,15 @@ def test_changes_of_a_failed_enter_are_kept(stage: Stage, end: str) -> None:
     assert stage.journal.output[-1] == "A=1 B=2 C=unset"
 
 
+def test_variables_of_an_enter_that_never_started(stage: Stage) -> None:
+    """LC-13, LC-15, ENV-11: they count from the moment they are known, for the exit too."""
+    broken = action("true", timeout="{{Session.WorkingDirectory}}")
+    status = stage.enter(environment("E", variables={"A": "1"}, onEnter=broken, onExit=action(*SHOW)))
+    assert (status.state, status.exit_code) == (ActionState.FAILED, None)
+    assert stage.exit("E").state is ActionState.SUCCESS
+    assert stage.journal.output == ["A=1 B=unset C=unset"]
+
+
 @pytest.mark.parametrize("value", ["line1\\nline2", '\\"quoted\\"', "\\u00fc", "a=b", ""])
 def test_json_form(stage: Stage, value: str) -> None:
     """DIR-13: values that a plain line can't carry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -344,6 +345,19 @@ def test_complete_text_of_the_engine(stage: Stage, text: str, reason: str) -> No
     message = failure(stage, args=["x", text])
     assert message.startswith(f"Task, onRun, args[1] cannot be resolved: {reason}")
     assert [status.state for status in stage.journal.told] == [ActionState.FAILED]
+
+
+def test_reason_that_is_far_too_long(stage: Stage) -> None:
+    """SYM-21, LC-20: it says how much of it is missing, in the status and in the log."""
+    status = stage.run_task(script(action("true", "{{fail(Param.Text * 10000)}}")))
+    reason = str(status.fail_message)
+    assert reason.startswith("Task, onRun, args[0] cannot be resolved: ")
+    start, _, note = reason.partition("... (")
+    assert len(start) == 65_536
+    whole = re.fullmatch(r"the first 65536 of (\d+) characters\)", note)
+    assert whole is not None
+    assert int(whole[1]) > 100_000
+    assert f"openjd_fail: {reason}" in stage.journal.texts
 
 
 def test_value_that_does_not_fit_its_type(open_stage: OpenStage) -> None:

@@ -80,8 +80,9 @@ class Stage:
         return sorted(os.listdir(self.workspace.files_directory))
 
     def enter(self, environment: Environment, **options: Any) -> tuple[VariableLayer, Optional[ResolvedAction]]:
-        rules = options.pop("rules", [])
-        return self.preparation.enter(entered(environment, **options), rules)
+        rules, layers = options.pop("rules", []), [VariableLayer()]
+        resolved = self.preparation.enter(entered(environment, **options), rules, layers.append)
+        return layers[-1], resolved
 
     def exit(self, environment: Environment, **options: Any) -> Optional[ResolvedAction]:
         return self.preparation.exit(entered(environment, **options), [])

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from openjd.model import ParameterValue, ParameterValueType
+from openjd.model import ParameterValue, ParameterValueType, RevisionExtensions, SpecificationRevision
 from openjd.model.v2023_09 import Environment
 
 from openjd.sessions import ActionState, ActionStatus, WrapConflictError
 from openjd.sessions._platform.limits import longest_command_line
-from support import scripts
+from support import child, scripts
 from support.scripts import WITH_EXPRESSIONS, WITH_WRAPPING, action, environment, file, script, sh
 from support.stage import OpenStage, Stage
 
+WITH_SECRETS = RevisionExtensions(spec_rev=SpecificationRevision.v2023_09, supported_extensions=["REDACTED_ENV_VARS"])
+QUOTINGS = [
+    f"{function}([WrappedAction.Environment[0], WrappedAction.Args[0]])"
+    for function in ("repr_sh", "repr_json", "repr_py", "string")
+] + ["repr_sh(repr_json(WrappedAction.Environment + WrappedAction.Args))"]
 HOOKS = ("onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit")
 REPORT = (
     "{{string(WrappedAction.Timeout) if WrappedAction.Timeout != null else 'none'}}",
@@ -111,6 +118,15 @@ def test_tasks_need_the_name_of_their_step(stage: Stage) -> None:
     assert (stage.state, len(stage.journal.entries)) == ("READY", before)
     stage.session._run_task_without_session_env(step_script=script(action("true")), task_parameter_values={})
     succeeded(stage.wait())
+
+
+def test_tasks_without_the_environments_are_not_wrapped(stage: Stage) -> None:
+    """MODEL-31, WRAP-3"""
+    stage.enter(wrapper(hooks=named()))
+    bare = script(action("echo", "bare"))
+    stage.session._run_task_without_session_env(step_script=bare, task_parameter_values={})
+    succeeded(stage.wait())
+    assert stage.journal.output == ["bare"]
 
 
 def test_result_of_a_hook_is_the_result_of_the_action(stage: Stage) -> None:
@@ -269,6 +285,38 @@ def test_directory_of_its_own_that_cannot_be_made(stage: Stage) -> None:
     assert stage.session.environments_entered == ("W",)
 
 
+LITTER = "mkdir $inner/made; touch $inner/made/file; ln -s $kept $inner/link"
+REPLACE_INNER = "mv $inner $outer/moved; ln -s $kept $inner"
+REPLACE_OUTER = "mkdir $kept/${inner##*/}; touch $kept/${inner##*/}/file; mv $outer $outer.moved; ln -s $kept $outer"
+
+
+@pytest.mark.parametrize(
+    ("do", "left", "kept"),
+    [(LITTER, [], ["file"]), (REPLACE_INNER, ["moved"], ["file"]), (REPLACE_OUTER, [], ["*", "*/file", "file"])],
+    ids=["with what is in it", "link in its place", "link in the place of what contains it"],
+)
+def test_directory_of_its_own_goes_with_the_environment(
+    stage: Stage, tmp_path: Path, do: str, left: list[str], kept: list[str]
+) -> None:
+    """FILE-8, WD-11: with what was made in it, and never through a link that a job has put in its place."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    names = f"kept={outside} inner=${{0%/*}}; outer=${{inner%/*}}"
+    leave = action("sh", "-c", f"{names}; {do}", "{{Env.File.F}}")
+    stage.enter(wrapper(files=[file("F", "x")], onEnter=action("true"), onExit=leave))
+    files = stage.session.files_directory
+    descriptor = os.open(files, os.O_RDONLY)
+    inner = os.listdir(descriptor)
+    succeeded(stage.exit("W"))
+    run_task(stage, "true")
+    found = os.listdir(descriptor)
+    os.close(descriptor)
+    assert found == left
+    seen = sorted(str(path.relative_to(outside)).replace(inner[0], "*") for path in outside.rglob("*"))
+    assert seen == kept
+
+
 # Variables
 
 
@@ -327,16 +375,37 @@ def argv_of(given: Mapping[str, Any]) -> list[str]:
 
 def test_secret_variables_are_listed(open_stage: OpenStage) -> None:
     """WRAP-16, RED-13: with their values, which no log shows."""
-    from openjd.model import RevisionExtensions, SpecificationRevision
-
-    revision = RevisionExtensions(spec_rev=SpecificationRevision.v2023_09, supported_extensions=["REDACTED_ENV_VARS"])
-    stage = open_stage(revision_extensions=revision)
+    stage = open_stage(revision_extensions=WITH_SECRETS)
     hook = action("sh", "-c", "test '{{WrappedAction.Environment}}' = '[\"K=hush\"]' && echo right")
     stage.enter(environment("E", onEnter=setting("redacted_env: K=hush")))
     stage.enter(wrapper(hook))
     succeeded(run_task(stage, "true"))
     assert stage.journal.output[-1] == "right"
     assert not any("hush" in text for text in stage.journal.texts)
+
+
+@pytest.mark.parametrize("secret", ["xq'zx", 'xq"zx', "xq'\"$zx", "xq zx"])
+def test_command_line_of_a_hook_shows_no_secret(open_stage: OpenStage, secret: str) -> None:
+    """RED-1, RED-13: however the hook quotes it; the process gets it."""
+    stage = open_stage(revision_extensions=WITH_SECRETS)
+    spelt = [f"{{{{{function}}}}}" for function in QUOTINGS]
+    stage.enter(environment("E", onEnter=action(*child("text", f"openjd_redacted_env: K={secret}"))))
+    stage.enter(wrapper(action("sh", "-c", "set -- {{repr_sh(WrappedAction.Environment)}}; echo ${#1}", *spelt)))
+    succeeded(run_task(stage, "true", f"--key={secret}"))
+    assert stage.journal.output[-1] == str(len(f"K={secret}"))
+    line = stage.journal.after("Running command ")
+    assert line.startswith("sh -c ")
+    assert line.count("********") == 2 * len(QUOTINGS) + 1
+    assert not re.search("xq|zx", line)
+
+
+def test_command_line_that_hidden_secrets_would_break(open_stage: OpenStage) -> None:
+    """RED-1: a hook that can be resolved only with the secret is not shown."""
+    stage = open_stage(revision_extensions=WITH_SECRETS)
+    stage.enter(environment("E", onEnter=setting("redacted_env: K=4711")))
+    stage.enter(wrapper(action("echo", "{{int(WrappedAction.Environment[0][2:]) * 2}}")))
+    succeeded(run_task(stage, "true"))
+    assert (stage.journal.after("Running command "), stage.journal.output[-1]) == ("********", "9422")
 
 
 def test_value_of_an_entered_environment_holds(wrapped: Stage) -> None:
@@ -371,6 +440,17 @@ def test_own_variables_of_an_inner_environment(stage: Stage) -> None:
     stage.enter(environment("I", variables={"K": "1"}, onEnter=action("true"), onExit=action("true")))
     stage.exit("I")
     assert stage.journal.output == ["K=1"] * 2
+
+
+def test_own_variables_after_a_hook_that_never_started(stage: Stage) -> None:
+    """WRAP-18, LC-15, ENV-11: listed when the environment is exited, and its own action would have had them."""
+    show = action("sh", "-c", 'echo "$K" "$0"', "{{WrappedAction.Environment}}")
+    broken = action("echo", "{{fail(WrappedAction.Command)}}")
+    stage.enter(wrapper(hooks={"onWrapEnvEnter": broken, "onWrapEnvExit": show}))
+    status = stage.enter(environment("I", variables={"K": "1"}, onEnter=action("true"), onExit=action("true")))
+    assert (status.state, status.exit_code) == (ActionState.FAILED, None)
+    succeeded(stage.exit("I"))
+    assert stage.journal.output == ["1 K=1"]
 
 
 # Limits
@@ -461,7 +541,7 @@ def test_command_line_that_is_too_long(stage: Stage) -> None:
     assert (status.state, status.exit_code) == (ActionState.FAILED, None)
     pattern = (
         r"Environment 'W', onWrapTaskRun \(in place of Step 'S', onRun\): the command line takes (\d+) bytes with its "
-        rf"variables; this system allows {limit}\. Pass fewer or shorter arguments, or a file instead\."
+        rf"variables; this system allows {limit}\. Pass fewer or shorter arguments or variables, or a file instead\."
     )
     found = re.fullmatch(pattern, str(status.fail_message))
     assert found is not None
@@ -473,3 +553,22 @@ def test_longest_argument_that_is_allowed(stage: Stage) -> None:
     stage.enter(wrapper())
     succeeded(run_task(stage, "true", "x" * 131_071))
     assert "131071" in str(run_task(stage, "true", "x" * 131_072).fail_message)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "reason"),
+    [
+        (200_000, 1, "variable 'V0' is 200003 bytes long; this system allows 131071. Pass it in a file instead."),
+        (100_000, longest_command_line() // 100_000 + 1, "the command line takes "),
+    ],
+)
+def test_variables_that_are_too_long(open_stage: OpenStage, size: int, count: int, reason: str) -> None:
+    """WRAP-22: one, or all together, however short the arguments are."""
+    text = ParameterValue(type=ParameterValueType.STRING, value="x" * size)
+    stage = open_stage(job_parameter_values={"P": text})
+    stage.enter(environment("E", variables={f"V{number}": "{{Param.P}}" for number in range(count)}))
+    stage.enter(wrapper())
+    status = run_task(stage, "true")
+    assert (status.state, status.exit_code) == (ActionState.FAILED, None)
+    title = "Environment 'W', onWrapTaskRun (in place of Step 'S', onRun): "
+    assert str(status.fail_message).startswith(title + reason)

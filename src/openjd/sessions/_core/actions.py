@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, Union
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from openjd.sessions._errors import ActionFailed
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import Action, CancelationMethodDeferred, FormatString
     from openjd.model.v2023_09 import CancelationMethodNotifyThenTerminate as NotifyThenTerminate
 
-    from openjd.sessions._core.scopes import Scope
+    from openjd.sessions._core.scopes import Scope, Symbols
 
 LONGEST_TIMEOUT = 2**63 - 1
 LONGEST_NOTIFY_PERIOD = 600
@@ -58,6 +58,8 @@ class ResolvedAction:
     """Seconds, or ``None`` if the action itself gives no limit."""
     title: str = field(default="", compare=False)
     """For the reason of a failure: ``Environment 'Maya', onEnter``."""
+    shown: Optional[tuple[str, ...]] = field(default=None, compare=False)
+    """What is logged instead of ``argv``, if that may hold secrets which nobody would recognise in it."""
 
 
 def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> ResolvedAction:
@@ -73,7 +75,7 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
         ActionFailed: A field has no value, or an impossible one.
     """
     title = f"{owner}, {name}"
-    argv = (_resolve_command(action, scope, title), *_resolve_arguments(action, scope, title))
+    argv = resolve_command_line(action, scope, title)
     declared_timeout = _resolve_timeout(action, scope, title)
     return ResolvedAction(
         argv=argv,
@@ -82,6 +84,15 @@ def resolve_action(action: Action, name: str, scope: Scope, owner: str) -> Resol
         declared_timeout=declared_timeout,
         title=title,
     )
+
+
+def resolve_command_line(action: Action, scope: Scope, where: str) -> tuple[str, ...]:
+    """The command and the arguments of an action.
+
+    Raises:
+        ActionFailed: One of them has no value, or an impossible one.
+    """
+    return (_resolve_command(action, scope, where), *_resolve_arguments(action, scope, where))
 
 
 def check_command_line(
@@ -96,24 +107,31 @@ def check_command_line(
         longest_command_line: Bytes that it allows for all arguments and variables.
 
     Raises:
-        ActionFailed: An argument, or the whole, is too long.
+        ActionFailed: An argument, a variable, or the whole is too long.
     """
-    if not action.title or sum(map(len, action.argv)) < _SURELY_SHORT:
-        return
-    for number, argument in enumerate(action.argv):
-        length = _bytes_of(argument)
-        if length > longest_argument:
-            raise ActionFailed(
-                f"{action.title}: argument {number} of the command line is {length} bytes long; "
-                f"this system allows {longest_argument}. Pass it in a file instead."
-            )
     texts = [*action.argv, *map("=".join, variables.items())]
-    length = sum(map(_bytes_of, texts)) + _ADDRESS_AND_END * len(texts) + _ADDED
+    added = _ADDRESS_AND_END * len(texts)
+    if not action.title or sum(map(len, texts), added) < _SURELY_SHORT:
+        return
+    lengths = [_bytes_of(text) for text in texts]
+    if max(lengths) > longest_argument:
+        index = next(index for index, length in enumerate(lengths) if length > longest_argument)
+        raise ActionFailed(
+            f"{action.title}: {_name_of(index, action, variables)} is {lengths[index]} bytes long; "
+            f"this system allows {longest_argument}. Pass it in a file instead."
+        )
+    length = sum(lengths, added + _ADDED)
     if length > longest_command_line:
         raise ActionFailed(
-            f"{action.title}: the command line takes {length} bytes with its variables; "
-            f"this system allows {longest_command_line}. Pass fewer or shorter arguments, or a file instead."
+            f"{action.title}: the command line takes {length} bytes with its variables; this system allows "
+            f"{longest_command_line}. Pass fewer or shorter arguments or variables, or a file instead."
         )
+
+
+def _name_of(index: int, action: ResolvedAction, variables: Mapping[str, str]) -> str:
+    """What the text of that index is: one of the arguments, or of the variables, which follow them."""
+    count = len(action.argv)
+    return f"argument {index} of the command line" if index < count else f"variable {list(variables)[index - count]!r}"
 
 
 def _bytes_of(text: str) -> int:
@@ -140,6 +158,20 @@ def wrapped_symbols(action: ResolvedAction, variables: Sequence[str]) -> dict[st
         "WrappedAction.Cancelation.Mode": Typed(mode if method.is_declared else None, "string"),
         "WrappedAction.Cancelation.NotifyPeriodInSeconds": Typed(method.notify_period, "int"),
     }
+
+
+def without_secrets(symbols: Symbols, redact: Callable[[str], str]) -> Symbols:
+    """The same symbols, with what has to be hidden in their texts hidden."""
+    from openjd.sessions._core.scopes import Typed
+
+    def hidden(value: object) -> object:
+        if isinstance(value, Typed):
+            return replace(value, value=hidden(value.value))
+        if isinstance(value, list):
+            return [hidden(each) for each in value]
+        return redact(value) if isinstance(value, str) else value
+
+    return {name: hidden(value) for name, value in symbols.items()}
 
 
 def _resolve_command(action: Action, scope: Scope, where: str) -> str:

@@ -33,9 +33,9 @@ Values = Mapping[str, ExprValue]
 """Values of symbols by their full names."""
 
 _HOST_FUNCTIONS = {"apply_path_mapping"}
-_MOST_REMEMBERED = 4096
+_MOST_REMEMBERED = 512
 _LARGEST_REMEMBERED = 16_384
-"""Bytes of a result."""
+"""Bytes of a result and of what it was made of."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Expression:
     needs_host: bool
     inputs: tuple[ExprValue, ...] = ()
     result: Optional[ExprValue] = None
-    """What the inputs gave, unless it is too large to be kept."""
+    """What the inputs gave, unless they or it are too large to be kept."""
 
 
 class Expressions:
@@ -78,7 +78,7 @@ class Expressions:
         result = expression.parsed.evaluate(
             values=_as_table(visible), profile=self._host_profile if expression.needs_host else None
         )
-        if result.memory_size() <= _LARGEST_REMEMBERED:
+        if sum(value.memory_size() for value in (*inputs, result)) <= _LARGEST_REMEMBERED:
             expression.inputs, expression.result = inputs, result
         return result
 
@@ -102,8 +102,9 @@ class Expressions:
         expression = _Expression(
             parsed, tuple(sorted(parsed.accessed_symbols)), not _HOST_FUNCTIONS.isdisjoint(parsed.called_functions)
         )
-        if len(self._known) < _MOST_REMEMBERED:
-            self._known[text] = expression
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[text] = expression
         return expression
 
 

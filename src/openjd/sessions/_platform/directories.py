@@ -276,6 +276,12 @@ class PrivateDirectory:
         with suppress(OSError):
             os.unlink(name, dir_fd=self.descriptor)
 
+    def remove_inner(self, name: str) -> None:
+        """Remove a directory in this one and what is in it, as far as that can be removed."""
+        from openjd.sessions._platform.removal import remove_tree
+
+        remove_tree(self.path, name, self.descriptor)
+
     def _make_way_for(self, name: str) -> None:
         try:
             status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)

@@ -27,12 +27,13 @@ def main(directory: str) -> None:
         remove_tree(directory, name)
 
 
-def remove_tree(parent: str, name: str) -> list[Rest]:
+def remove_tree(parent: str, name: str, descriptor: Optional[int] = None) -> list[Rest]:
     """Remove a directory, or whatever has its name, and everything in it.
 
     Args:
         parent: The path of the directory that contains it; nobody else may have put a link into that.
         name: Its name there.
+        descriptor: That directory, open; its path is for the report only then.
 
     Returns:
         What is left. Directories that are left only because of what is left in them are not mentioned.
@@ -40,7 +41,7 @@ def remove_tree(parent: str, name: str) -> list[Rest]:
     rest: list[Rest] = []
     for _ in range(_PASSES):
         try:
-            removal = _Removal(parent)
+            removal = _Removal(parent, descriptor)
         except OSError as error:
             return [(os.path.join(parent, name), str(error.strerror))]
         try:
@@ -68,9 +69,9 @@ class _Level:
 class _Removal:
     """One attempt; the current directory is that of the last level."""
 
-    def __init__(self, parent: str) -> None:
+    def __init__(self, parent: str, descriptor: Optional[int] = None) -> None:
         self.rest: list[Rest] = []
-        self._current = os.open(parent, _DIRECTORY)
+        self._current = os.open(parent if descriptor is None else ".", _DIRECTORY, dir_fd=descriptor)
         self._levels = [_Level("", parent, _identity(self._current))]
 
     def close(self) -> None:

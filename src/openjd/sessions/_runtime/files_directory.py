@@ -40,10 +40,11 @@ class FilesDirectory:
         return self._inner[-1]
 
     def leave(self) -> None:
-        """Close an inner directory before the outer one is closed."""
+        """Close and remove an inner directory before the outer one is closed."""
         if self._outer is not None:
             self.close()
             self._outer._inner.remove(self)
+            self._outer._directory.remove_inner(os.path.basename(self.path))
 
     def path_of(self, name: str) -> str:
         """The path of a file."""

@@ -13,12 +13,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from openjd.model import ParameterValue
 from openjd.model.v2023_09 import Action
 
-from openjd.sessions._core.actions import ResolvedAction, resolve_action, wrapped_symbols
+from openjd.sessions._core.actions import (
+    ResolvedAction,
+    resolve_action,
+    resolve_command_line,
+    without_secrets,
+    wrapped_symbols,
+)
 from openjd.sessions._core.environments import (
     HOOKS,
     EnteredEnvironment,
@@ -28,6 +34,7 @@ from openjd.sessions._core.environments import (
     has_wrap_hooks,
 )
 from openjd.sessions._core.parameters import Task
+from openjd.sessions._core.redaction import MASK
 from openjd.sessions._core.scopes import Scope, Symbols, Typed, parameter_symbols, session_symbols, table_symbols
 from openjd.sessions._errors import ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
@@ -78,9 +85,18 @@ class Preparation:
         self._finished: list[ScriptFiles] = []
 
     def enter(
-        self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]
-    ) -> tuple[VariableLayer, Optional[ResolvedAction]]:
-        """The variables of an environment, and what is run to enter it, if anything."""
+        self,
+        entered: EnteredEnvironment,
+        rules: Sequence[PathMappingRule],
+        define: Callable[[VariableLayer], None],
+    ) -> Optional[ResolvedAction]:
+        """What is run to enter an environment, if anything.
+
+        Args:
+            entered: The environment.
+            rules: The path mapping rules.
+            define: Called with its variables as soon as they are known: they count, whatever fails then (LC-15).
+        """
         self._begin(rules)
         environment = entered.environment
         files = self._environment_files[entered.identifier] = self._files_of(environment)
@@ -91,7 +107,8 @@ class Preparation:
             raise
         script = self._script_of(entered, files)
         layer = self._resolve_variables(environment, script)
-        return layer, self._prepare_environment_action("onEnter", entered, script, layer.values)
+        define(layer)
+        return self._prepare_environment_action("onEnter", entered, script, layer.values)
 
     def exit(self, entered: EnteredEnvironment, rules: Sequence[PathMappingRule]) -> Optional[ResolvedAction]:
         """What is run to exit an environment, if anything; the paths of its files are forgotten (FILE-8)."""
@@ -144,19 +161,37 @@ class Preparation:
     def _resolve_hook(
         self, name: str, wrapper: tuple[EnteredEnvironment, Action], symbols: Symbols, wrapped: ResolvedAction
     ) -> ResolvedAction:
-        """The hook that is run in place of an action, in the scope of its own environment (WRAP-10)."""
+        """The hook that is run in place of an action, in its own scope; it alone sees symbols (WRAP-10, WRAP-11)."""
         entered, hook = wrapper
         script = self._script_of(entered, self._environment_files[entered.identifier])
-        resolved = self._resolve(hook, HOOKS[name], script, symbols)
-        return replace(resolved, title=f"{resolved.title} (in place of {wrapped.title})")
+        scope = self._write_files(script)
+        resolved = resolve_action(hook, HOOKS[name], scope.extended(symbols), script.title)
+        shown = self._shown(hook, scope, symbols)
+        return replace(resolved, title=f"{resolved.title} (in place of {wrapped.title})", shown=shown)
 
-    def _resolve(self, action: Action, name: str, script: _Script, symbols: Optional[Symbols] = None) -> ResolvedAction:
-        """Write the files of a script, then resolve an action of it, which alone sees the symbols (WRAP-11)."""
+    def _shown(self, hook: Action, scope: Scope, symbols: Symbols) -> Optional[tuple[str, ...]]:
+        """The command line of a hook without the secrets of what it replaces, if there are any (RED-1, RED-13).
+
+        They are hidden before the hook quotes them, for afterwards nobody could find them.
+        """
+        hidden = without_secrets(symbols, self._log.redact)
+        if hidden == symbols:
+            return None
+        try:
+            return resolve_command_line(hook, scope.extended(hidden), "")
+        except ActionFailed:
+            return (MASK,)
+
+    def _resolve(self, action: Action, name: str, script: _Script) -> ResolvedAction:
+        return resolve_action(action, name, self._write_files(script), script.title)
+
+    def _write_files(self, script: _Script) -> Scope:
+        """Write the files of a script; gives what its actions see."""
         paths = script.files.allocate()
         scope = script.scope.extended({symbol: Typed(path, "path") for symbol, path in paths.items()})
         scope = scope.with_bindings(script.bindings, script.title)
         script.files.write(scope)
-        return resolve_action(action, name, scope.extended(symbols or {}), script.title)
+        return scope
 
     def _schedulable(self, resolved: ResolvedAction) -> ResolvedAction:
         """Without a time limit that is too long to be measured (ACT-13)."""

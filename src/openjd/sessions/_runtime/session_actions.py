@@ -34,6 +34,8 @@ from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
 
 _CONTROL = LogContent.PROCESS_CONTROL
+_LONGEST_REASON = 65_536
+"""Characters of a failure's reason, which may quote values of any length."""
 _SECRET_DIRECTIVE = re.compile("openjd_redacted_env:?", re.IGNORECASE)  # near misses declare secrets, too (RED-8)
 
 
@@ -143,12 +145,13 @@ class SessionActions:
             check_command_line(resolved, command.environment, longest_argument(), longest_command_line())
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
-            reason = self._resources.redactor.redact(str(failure))
+            reason = _shortened(self._resources.redactor.redact(str(failure)))
             self._log.info(f"openjd_fail: {reason}", LogContent.EXCEPTION_INFO)
             self._end_here(action, StartFailed(reason))
             return
         self._log.subsection("Phase: Running action")
-        self._log.info(f"Running command {_shown(resolved.argv, self._log.redact)}", LogContent.FILE_PATH | _CONTROL)
+        shown = _shown(resolved.shown or resolved.argv, self._log.redact)
+        self._log.info(f"Running command {shown}", LogContent.FILE_PATH | _CONTROL)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
@@ -304,6 +307,12 @@ def _result(action: RunningAction, timeout: Optional[float]) -> ActionStatus:
         return action.future.result(timeout)
     except FutureTimeoutError:
         raise TimeoutError("The action has not ended yet.") from None
+
+
+def _shortened(reason: str) -> str:
+    if len(reason) <= _LONGEST_REASON:
+        return reason
+    return f"{reason[:_LONGEST_REASON]}... (the first {_LONGEST_REASON} of {len(reason)} characters)"
 
 
 def _shown(argv: Sequence[str], redact: Callable[[str], str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._core.actions import CancelMethod, ResolvedAction
-from openjd.sessions._core.environments import EnteredEnvironment, Variables
+from openjd.sessions._core.environments import EnteredEnvironment, VariableLayer, Variables
 from openjd.sessions._core.lifecycle import Call
 from openjd.sessions._core.parameters import Task
 from openjd.sessions._path_mapping import PathMappingRule
@@ -159,10 +159,11 @@ class Starters:
         return self._actions.stack.variables() if sees_environments else []
 
     def _prepare_entering(self, entered: EnteredEnvironment, rules: Rules) -> Optional[ResolvedAction]:
-        layer, resolved = self._prepared().enter(entered, rules)
-        with self._actions.lock:
-            self._actions.stack.replace_layer(entered.identifier, layer)
-        return resolved
+        def define(layer: VariableLayer) -> None:
+            with self._actions.lock:
+                self._actions.stack.replace_layer(entered.identifier, layer)
+
+        return self._prepared().enter(entered, rules, define)
 
     def _prepare_subprocess(self, resolved: ResolvedAction) -> ResolvedAction:
         self._resources.log.subsection("Phase: Setup")

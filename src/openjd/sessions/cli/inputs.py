@@ -20,6 +20,7 @@ from openjd.model import (
     create_job_with_symbol_tables,
 )
 
+from openjd.sessions._core.environments import has_wrap_hooks
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions.cli.arguments import RunOptions
 from openjd.sessions.cli.documents import InputError, given_document
@@ -56,7 +57,7 @@ def read_plan(options: RunOptions) -> SessionPlan:
         job, symbols, symbols_of_steps = _make_job(template, parameters, environments)
     except MODEL_ERRORS as error:
         raise InputError(f"{path}: the job can't be made: {model_problem(error)}") from error
-    return SessionPlan(
+    plan = SessionPlan(
         job_name=job.name,
         steps=tuple(replace(each, symbols=symbols_of_steps.get(each.step.name)) for each in plan_steps(job, options)),
         environments=(*(each.environment for each in environments), *(job.jobEnvironments or ())),
@@ -66,6 +67,19 @@ def read_plan(options: RunOptions) -> SessionPlan:
         extensions=_extensions(template, *environments),
         retain_working_dir=options.preserve,
     )
+    _check_wrapping(plan)
+    return plan
+
+
+def _check_wrapping(plan: SessionPlan) -> None:
+    """Refuse what a session would refuse only when it comes to it (ENV-3)."""
+    for step in plan.steps:
+        wrapping = [repr(each.name) for each in (*plan.environments, *step.environments) if has_wrap_hooks(each)]
+        if len(wrapping) > 1:
+            raise InputError(
+                f"Step {step.step.name!r}: the environments {' and '.join(wrapping)} define wrap hooks; "
+                "at most one of those around a step may do so."
+            )
 
 
 def _make_job(

@@ -72,15 +72,18 @@ def job_parameter_values(
         ValueError: If a value is missing, unknown or not allowed.
     """
     definitions = merge_job_parameter_definitions(job_template=template, environment_templates=list(environments))
-    has_uris = "EXPR" in (template.extensions or ())
+    with_uris = _parameters_with_uris(template, *environments)
     values: dict[str, object] = dict(given)
     for definition in definitions:
+        has_uris = definition.name in with_uris
         if definition.name in given:
             value = _as_typed(definition, given[definition.name])
             values[definition.name] = _paths_placed(definition, value, partial(_joined, Path.cwd(), has_uris))
         elif _has_paths(definition) and definition.default is not None:
             place = partial(_joined_default, definition, template_folder, has_uris)
             values[definition.name] = _paths_placed(definition, definition.default, place)
+    if with_uris:  # have the model join nothing that is placed already, whichever template has EXPR
+        template = template.model_copy(update={"extensions": [*(template.extensions or ()), "EXPR"]})
     return preprocess_job_parameters(
         job_template=template,
         job_parameter_values=cast(JobParameterInputValues, values),  # says str only, but takes these
@@ -141,6 +144,16 @@ def _shown(value: object) -> str:
 
 def _has_paths(definition: JobParameterDefinition) -> bool:
     return isinstance(definition, (JobPathParameterDefinition, JobListPathParameterDefinition))
+
+
+def _parameters_with_uris(*templates: Union[JobTemplate, EnvironmentTemplate]) -> set[str]:
+    """Give the names of the parameters that a template with EXPR defines; only such a template has LIST[PATH]."""
+    return {
+        definition.name
+        for template in templates
+        if "EXPR" in (template.extensions or ())
+        for definition in template.parameterDefinitions or ()
+    }
 
 
 def _paths_placed(definition: JobParameterDefinition, value: object, place: Callable[[str], str]) -> object:

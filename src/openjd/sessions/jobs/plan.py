@@ -19,7 +19,13 @@ from openjd.model import (
     StepParameterSpaceIterator,
     TaskParameterSet,
 )
-from openjd.model.v2023_09 import Environment, TaskChunksDefinition, TaskChunksRangeConstraint
+from openjd.model.v2023_09 import (
+    Environment,
+    StepParameterSpace,
+    TaskChunksDefinition,
+    TaskChunksRangeConstraint,
+    TaskParameterType,
+)
 
 from openjd.sessions._path_mapping import PathMappingRule
 from openjd.sessions.jobs.chunks import ChunkSize, Clock, adapted_chunks, task_count
@@ -27,6 +33,7 @@ from openjd.sessions.jobs.chunks import ChunkSize, Clock, adapted_chunks, task_c
 if TYPE_CHECKING:
     from openjd.expr import SerializedSymbolTable
 
+_NUMBER = re.compile(r"-?[0-9]+")
 _INTERVAL = re.compile(r"-?[0-9]+--?[0-9]+")
 
 
@@ -57,7 +64,7 @@ class StepPlan:
         """How many tasks will run; those of a chunk count one by one."""
         if self.chosen is not None:
             return sum(map(task_count, self.chosen))
-        return len(StepParameterSpaceIterator(space=self.step.parameterSpace, chunks_task_count_override=1))
+        return len(StepParameterSpaceIterator(space=_space_without_chunks(self.step)))
 
     @property
     def environments(self) -> tuple[Environment, ...]:
@@ -83,6 +90,16 @@ def _chunked_parameter(step: Step) -> Optional[tuple[str, TaskChunksDefinition]]
     """Give the parameter of the step that is chunked, which is one at most, and how it is."""
     definitions = step.parameterSpace.taskParameterDefinitions if step.parameterSpace else {}
     return next(((name, each.chunks) for name, each in definitions.items() if each.chunks), None)
+
+
+def _space_without_chunks(step: Step) -> Optional[StepParameterSpace]:
+    """Give the parameter space of a step as if it had no chunks; those the model can count only by making them all."""
+    space, chunked = step.parameterSpace, _chunked_parameter(step)
+    if space is None or chunked is None:
+        return space
+    definitions = dict(space.taskParameterDefinitions)
+    definitions[chunked[0]] = definitions[chunked[0]].model_copy(update={"type": TaskParameterType.INT, "chunks": None})
+    return space.model_copy(update={"taskParameterDefinitions": definitions})
 
 
 @dataclass(frozen=True)
@@ -149,12 +166,13 @@ def choose_tasks(step: Step, wanted: Iterable[Mapping[str, str]]) -> tuple[TaskP
                 f"{_task(step, number)}: the step's parameters are {_names(definitions)}; "
                 f"values were given for {_names(values)}."
             )
-        task = {
-            name: ParameterValue(type=ParameterValueType(definitions[name].type), value=value)
-            for name, value in values.items()
-        }
         try:
-            _check_chunk(step, task)
+            task = {
+                name: ParameterValue(
+                    type=ParameterValueType(definitions[name].type), value=_chunk(definitions[name].chunks, name, value)
+                )
+                for name, value in values.items()
+            }
             space.validate_containment(task)
         except ValueError as error:
             raise ValueError(f"{_task(step, number)}: {error}") from error
@@ -162,15 +180,18 @@ def choose_tasks(step: Step, wanted: Iterable[Mapping[str, str]]) -> tuple[TaskP
     return tuple(chosen)
 
 
-def _check_chunk(step: Step, task: TaskParameterSet) -> None:
-    """Refuse what the model takes for contiguous because it begins so (2023-09 §3.4.1.5)."""
-    chunked = _chunked_parameter(step)
-    if chunked is None:
-        return
-    name, chunks = chunked
-    value = str(task[name].value)
-    if chunks.rangeConstraint is TaskChunksRangeConstraint.CONTIGUOUS and not _INTERVAL.fullmatch(value):
-        raise ValueError(f"{name}={value} is no contiguous chunk; give its first and last value: 1-5, or 5-5 for one.")
+def _chunk(chunks: Optional[TaskChunksDefinition], name: str, value: str) -> str:
+    """Give a value as a chunk has it: if it is contiguous, its first and last value, also of one.
+
+    Refuses what the model takes for contiguous because it begins so (2023-09 §3.4.1.5).
+    """
+    if chunks is None or chunks.rangeConstraint is not TaskChunksRangeConstraint.CONTIGUOUS:
+        return value
+    if _NUMBER.fullmatch(value):
+        return f"{value}-{value}"
+    if not _INTERVAL.fullmatch(value):
+        raise ValueError(f"{name}={value} is no contiguous chunk; give its first and last value, as in 1-5, or one.")
+    return value
 
 
 def _task(step: Step, number: int) -> str:
