@@ -172,10 +172,10 @@ class Keeper(Resident):
     def _notify(self, action: Action, failure: int) -> None:
         """The writer is done: notify, if the file is in its place."""
         action.writer = None
+        notice, action.next_notice = action.next_notice, None
         if failure:
             self.channel.send(b"unwritten", action.number, os.strerror(failure).encode())
-        elif action.next_notice is not None:
-            notice, action.next_notice = action.next_notice, None
+        elif notice is not None:
             self._write_cancel_info(action, *notice)
         else:
             action.is_notified = True
