@@ -33,6 +33,7 @@ def busy_processes(count: int) -> Iterator[None]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_exit_loop(tmp_path: Path) -> None:
     """API §9: it starts an exit, then clears its event, then waits; not one final call comes between the first two."""
     action_event = threading.Event()
