@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -189,3 +191,17 @@ def test_launcher_without_sense(answer: bytes) -> None:
         pidfd = link.close()
         assert pidfd is not None
         os.close(pidfd)
+
+
+def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
+    """Its closing waits in a thread of its own, and the loop goes on."""
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    with server, server.accept()[0]:  # who reads nothing
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                client.send(b"x" * 65536)
+        impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=client.detach())
+        impostor.wait_until_lost()

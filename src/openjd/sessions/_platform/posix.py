@@ -254,7 +254,8 @@ class PosixPlatform:
         pid, descriptor = account.ask_for_keeper()
         connection = socket.socket(fileno=descriptor)
         try:
-            keeper = PosixKeeper(Channel(connection, LONGEST_ANSWER), pid, account, self._watcher)
+            channel = Channel(connection, LONGEST_ANSWER, is_trusted=not account.is_another)
+            keeper = PosixKeeper(channel, pid, account, self._watcher)
             with self._lock:
                 self._keepers.add(keeper)
         except BaseException:  # Ctrl-C: the keeper leaves when nobody is at the other end

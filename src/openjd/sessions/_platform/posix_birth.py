@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Optional
 
 from openjd.sessions._platform.posix_login import NO_SOCKET, end_login, reap, start_login, why_no_greeting
+from openjd.sessions._platform.posix_wire import close_elsewhere, receive_all
 
 OLDEST_PYTHON = (3, 9)
 """The version of Python that launcher and keepers need."""
@@ -66,7 +67,8 @@ class Birth:
             now = time.monotonic()
             ready = _readable(received, 0 if status is not None else min(_LOOK_EVERY, deadline - now))
             for end in ready:
-                data = end.recv(65536)
+                data, descriptors = receive_all(end)
+                close_elsewhere(descriptors)
                 self._note(data, is_talk=end is not self._ends[0])
                 _, greeting, version = (received[end] + data).partition(_GREETING)
                 if len(greeting + version) >= _GREETING_LENGTH:
@@ -110,8 +112,11 @@ class Birth:
             end_login(self.user, self._child)
 
     def _close(self) -> None:
-        for end in self._ends:
-            end.close()
+        if self.user is None:
+            for end in self._ends:
+                end.close()
+        else:
+            close_elsewhere([end.detach() for end in self._ends])
 
 
 def _start(command: list[str], connection: socket.socket) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ from typing import Optional
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_birth import OLDEST_PYTHON, Birth
 from openjd.sessions._platform.posix_login import LOGIN_LIMIT
-from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 
 ANSWER_LIMIT = 10.0
 """Seconds in which the launcher has to answer."""
@@ -65,8 +65,8 @@ def stand_alone_program() -> bytes:
 class LauncherLink:
     """Our link to the launcher of this program; used by one thread at a time, which waits for each answer."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._channel = Channel(connection, _LONGEST_ENVIRONMENT)
+    def __init__(self, connection: socket.socket, *, is_trusted: bool = True) -> None:
+        self._channel = Channel(connection, _LONGEST_ENVIRONMENT, is_trusted=is_trusted)
         self._count = 0
         self.login_variables: dict[str, str] = {}
         """What another user's login has set."""
@@ -102,7 +102,7 @@ class LauncherLink:
             connection.settimeout(ANSWER_LIMIT)
             program = stand_alone_program()
             connection.sendall(b"%16d" % len(program) + program)
-            link = cls(connection)
+            link = cls(connection, is_trusted=birth.user is None)
             link._send_host()
             if birth.user is not None:
                 link._ask_for_login()
@@ -172,7 +172,7 @@ class LauncherLink:
                 if len(answer) >= 3 and answer[1] == number:
                     return answer
                 if answer[0] == b"keeper" and self._channel.descriptors:
-                    os.close(self._channel.descriptors.pop(0))
+                    close_elsewhere([self._channel.descriptors.pop(0)])
             if not is_open:
                 raise ConnectionError("it ended")
         raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
@@ -210,7 +210,7 @@ def own_reading_end(descriptor: int) -> int:
             raise ValueError("no pipe")
         return os.dup(descriptor)
     finally:
-        os.close(descriptor)
+        close_elsewhere([descriptor])
 
 
 def kill(pidfd: Optional[int]) -> None:

@@ -7,9 +7,12 @@ but each other, and little else.
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from typing import Optional
 
 MAX_FRAME = 64 * 1024 * 1024
@@ -20,6 +23,7 @@ _SHORT = 64 * 1024
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
 _NOW = socket.MSG_DONTWAIT  # whatever whoever shares the socket makes of its mode
 _MOST_DESCRIPTORS = 16
+_ROOM = socket.CMSG_SPACE(253 * 4)  # as many as the kernel lets one message have
 
 
 def encode_frame(*fields: bytes) -> bytes:
@@ -53,12 +57,13 @@ class FrameBuffer:
 class Channel:
     """One end of a stream socket: frames out, each with at most one descriptor, and frames in. Never blocks."""
 
-    def __init__(self, connection: socket.socket, limit: int = MAX_FRAME) -> None:
+    def __init__(self, connection: socket.socket, limit: int = MAX_FRAME, *, is_trusted: bool = True) -> None:
         self.connection = connection
         self.descriptors: list[int] = []
         """Descriptors that have come along and were not taken yet; each comes no later than its frame."""
         connection.setblocking(False)
         self._frames = FrameBuffer(limit)
+        self._is_trusted = is_trusted
         self._unsent: list[tuple[bytes, Optional[int]]] = []
 
     def fileno(self) -> int:
@@ -110,20 +115,11 @@ class Channel:
     def receive(self) -> tuple[bool, list[list[bytes]]]:
         """Give whether the peer is still there, and the frames that are complete; keep descriptors that came along."""
         try:
-            data, ancillary, _, _ = self.connection.recvmsg(65536, socket.CMSG_SPACE(64), _NOW | _CLOSE_ON_EXEC)
+            data, received = receive_all(self.connection)
         except BlockingIOError:
             return True, []
         except OSError:
             return False, []
-        received = [
-            int.from_bytes(rights[at : at + 4], sys.byteorder)
-            for level, kind, rights in ancillary
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-            for at in range(0, len(rights) - 3, 4)
-        ]
-        if not _CLOSE_ON_EXEC:
-            for descriptor in received:
-                os.set_inheritable(descriptor, False)
         self.descriptors += received
         if len(self.descriptors) > _MOST_DESCRIPTORS:  # nobody honest sends so many
             return False, []
@@ -131,9 +127,39 @@ class Channel:
 
     def close(self) -> None:
         """Close this end, and the descriptors that were never sent or taken."""
-        unsent = [descriptor for _, descriptor in self._unsent if descriptor is not None]
-        for descriptor in unsent + self.descriptors:
-            os.close(descriptor)
+        left = [descriptor for _, descriptor in self._unsent if descriptor is not None] + self.descriptors
         self._unsent.clear()
         self.descriptors.clear()
-        self.connection.close()
+        if self._is_trusted:
+            _close_all(left)
+            self.connection.close()
+        else:  # among them, and among those that nobody has received, may be some whose closing waits
+            close_elsewhere([*left, self.connection.detach()])
+
+
+def receive_all(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive bytes, and every descriptor that comes along: those that find no room are closed, which may wait."""
+    data, ancillary, _, _ = connection.recvmsg(65536, _ROOM, _NOW | _CLOSE_ON_EXEC)
+    received = [
+        int.from_bytes(rights[at : at + 4], sys.byteorder)
+        for level, kind, rights in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for at in range(0, len(rights) - 3, 4)
+    ]
+    if not _CLOSE_ON_EXEC:
+        for descriptor in received:
+            os.set_inheritable(descriptor, False)
+    return data, received
+
+
+def close_elsewhere(descriptors: Iterable[int]) -> None:
+    """Close what somebody else has opened, in a thread of its own: that may wait for as long as they like."""
+    left = list(descriptors)
+    if left:
+        _thread.start_new_thread(_close_all, (left,))
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
