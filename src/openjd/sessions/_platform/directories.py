@@ -10,6 +10,7 @@ import errno
 import fcntl
 import grp
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from openjd.sessions._errors import WorkspaceError
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _LONGEST_NAME = 1024
+_MARK = re.compile(r"\.([0-9a-f]{8})\.owner")
 
 
 @dataclass(frozen=True)
@@ -146,20 +148,22 @@ class OwnerMark:
         mark = cls(root, name, NEW_FILE)
         try:
             mark._lock()
+            os.fchmod(mark._descriptor, 0o600)
         except (BlockingIOError, FileNotFoundError):  # taken for abandoned before it was locked
             mark.close()
             raise FileExistsError(mark._path) from None
-        except OSError:  # no locks here
+        except OSError:  # no locks, or no modes here
             pass
         return mark
 
     @classmethod
     def take_over(cls, root: Root, name: str) -> OwnerMark:
-        """An abandoned mark of this user; ``OSError`` if it is not."""
-        mark = cls(root, name, os.O_RDWR | os.O_NOFOLLOW)
+        """An abandoned mark of this user, as ``make`` makes them; ``OSError`` if it is not."""
+        mark = cls(root, name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             mark._lock()
-            if os.fstat(mark._descriptor).st_uid != os.geteuid():
+            status = os.fstat(mark._descriptor)
+            if (status.st_uid, status.st_mode, status.st_nlink) != (os.geteuid(), stat.S_IFREG | 0o600, 1):
                 raise PermissionError(mark._path)
         except OSError:
             mark.close()
@@ -207,12 +211,24 @@ def make_marked_directory(root: Root, group: Optional[int]) -> tuple[PrivateDire
 
 
 def abandoned_marks(root: Root) -> Iterator[OwnerMark]:
-    """The marks of this user whose programs are gone, taken over."""
-    for entry in os.listdir(root.descriptor):
-        name = entry[1 : -len(".owner")]
-        if entry == f".{name}.owner":
-            with suppress(OSError):
-                yield OwnerMark.take_over(root, name)
+    """The marks of this user whose programs are gone, taken over.
+
+    Raises:
+        WorkspaceError: Others may write to the root, and so put a mark there that tells of somebody else's directory.
+    """
+    _refuse_shared(root)
+    for found in filter(None, map(_MARK.fullmatch, os.listdir(root.descriptor))):
+        with suppress(OSError):
+            yield OwnerMark.take_over(root, found[1])
+
+
+def _refuse_shared(root: Root) -> None:
+    status = os.fstat(root.descriptor)
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WorkspaceError(
+            f"The root directory {root.path!r} is not swept: others than this user and root may write to it, and what "
+            "they put there is not trusted. Delete by hand what has been left there, or give a root of this user alone."
+        )
 
 
 class PrivateDirectory:

@@ -33,7 +33,7 @@ def sweep(root: Optional[Path] = None) -> list[Path]:
         The paths of those that have been deleted; what cannot be deleted stays for the next time.
 
     Raises:
-        WorkspaceError: The root does not exist, or can't be trusted.
+        WorkspaceError: The root does not exist, or others than this user and root may write to it.
     """
     return [path for path, rest in swept(root) if not rest]
 
