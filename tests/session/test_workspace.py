@@ -692,3 +692,24 @@ def test_directory_that_moves_out_of_reach_is_not_followed(tmp_path: Path) -> No
     assert sorted(os.listdir(outside)) == ["level", "moved"]
     assert os.listdir(outside / "level") == ["kept"]
     assert removal.remove_tree(str(tmp_path), "tree") == []
+
+
+def test_removal_for_the_host_does_not_follow_a_link(tmp_path: Path) -> None:
+    """USER-16: nor does it touch a directory that has been put in the place of the host's."""
+    kept = tmp_path / "outside" / "kept"
+    kept.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("outside")
+    with pytest.raises(NotADirectoryError):
+        removal.main(str(tmp_path / "link"), str(os.geteuid()))
+    with pytest.raises(PermissionError, match="It belongs to another user"):
+        removal.main(str(tmp_path / "outside"), str(os.geteuid() + 1))
+    assert kept.is_dir()
+    removal.main(str(tmp_path / "outside"), str(os.geteuid()))
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_tree_is_not_removed_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "outside" / "kept").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("outside")
+    assert removal.remove_tree(str(tmp_path / "link"), "kept") == [(str(tmp_path / "link/kept"), "Not a directory")]
+    assert (tmp_path / "outside" / "kept").is_dir()
