@@ -201,6 +201,42 @@ def test_world_writable_ancestors_without_sticky_bit_are_named(make: Make, tmp_p
     assert make().warnings == ()
 
 
+def test_directories_of_a_group_without_sticky_bit_are_named(make: Make, tmp_path: Path) -> None:
+    """WD-4"""
+    unsafe, sticky, root = tmp_path / "unsafe", tmp_path / "unsafe/sticky", tmp_path / "unsafe/sticky/root"
+    root.mkdir(parents=True)
+    unsafe.chmod(0o770)
+    sticky.chmod(0o1770)
+    assert make(root).warnings == (
+        f"Sticky bit is not set on {unsafe.resolve()}. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them.",
+    )
+
+
+@needs_root
+def test_default_root_that_is_open_to_all_is_named(shared_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WD-4: the administrator has made it, so its mode is not set."""
+    monkeypatch.setattr(tempfile, "tempdir", str(shared_place))
+    (shared_place / "OpenJD").mkdir()
+    (shared_place / "OpenJD").chmod(0o777)
+    assert as_ordinary_user(lambda: list(Workspace.create(None, None).warnings)) == [
+        f"Sticky bit is not set on {shared_place}/OpenJD. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them."
+    ]
+
+
+@needs_root
+def test_directories_of_other_users_are_named(make: Make, tmp_path: Path) -> None:
+    """WD-4"""
+    root = tmp_path / "foreign" / "root"
+    root.mkdir(parents=True)
+    os.chown(root.parent, NOBODY, NOBODY)
+    assert make(root).warnings == (
+        f"User id {NOBODY} owns {root.parent.resolve()}. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them.",
+    )
+
+
 # Modes, groups, owner marks
 
 

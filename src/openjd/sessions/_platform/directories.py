@@ -33,8 +33,8 @@ class Root:
     descriptor: int
     path: str
     """Absolute, without links."""
-    unsafe: tuple[str, ...]
-    """It and its ancestors, as far as everybody may rename what is in them: world-writable without a sticky bit."""
+    warnings: tuple[str, ...]
+    """What is said of it and its ancestors, as far as others than this user and root may rename what is in them."""
 
 
 @contextmanager
@@ -55,8 +55,8 @@ def open_root(given: Union[str, os.PathLike[str], None]) -> Iterator[Root]:
 
 def _open_given_root(path: str) -> Root:
     try:
-        path, unsafe = _inspect(path)
-        return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, unsafe)
+        path, warnings = _inspect(path)
+        return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, warnings)
     except (FileNotFoundError, NotADirectoryError):
         raise WorkspaceError(
             f"The session_root_directory {path!r} must be an existing directory. "
@@ -68,18 +68,17 @@ def _open_default_root() -> Root:
     parent = tempfile.gettempdir()
     if not os.path.lexists(os.path.join(parent, "OpenJD")):
         os.makedirs(os.path.join(parent, "OpenJD"), exist_ok=True)
-    parent, unsafe = _inspect(parent)
-    path = os.path.join(parent, "OpenJD")
+    path = os.path.join(os.path.realpath(parent), "OpenJD")
     try:
         descriptor = os.open(path, DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError:
         raise _untrusted(path, "is a link, or no directory") from None
     try:
         _take_default_root(path, descriptor)
+        return Root(descriptor, *_inspect(path))
     except BaseException:
         os.close(descriptor)
         raise
-    return Root(descriptor, path, unsafe)
 
 
 def _take_default_root(path: str, descriptor: int) -> None:
@@ -98,21 +97,34 @@ def _untrusted(path: str, reason: str) -> WorkspaceError:
 
 
 def _inspect(path: str) -> tuple[str, tuple[str, ...]]:
-    """The path without links, and what of it and its ancestors is unsafe (WD-4)."""
-    modes = _modes_upwards(path)
-    if any(map(stat.S_ISLNK, modes.values())):
+    """The path without links, and what is to be said of it and its ancestors (WD-4)."""
+    found = _upwards(path)
+    if any(stat.S_ISLNK(status.st_mode) for status in found.values()):
         path = os.path.realpath(path)
-        modes = _modes_upwards(path)
-    unsafe = [name for name, mode in modes.items() if mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH]
-    return path, tuple(reversed(unsafe))
+        found = _upwards(path)
+    warnings = [_warning(name, status) for name, status in reversed(found.items())]
+    return path, tuple(filter(None, warnings))
 
 
-def _modes_upwards(path: str) -> dict[str, int]:
-    modes = {}
-    while path not in modes:
-        modes[path] = os.lstat(path).st_mode
+def _upwards(path: str) -> dict[str, os.stat_result]:
+    found = {}
+    while path not in found:
+        found[path] = os.lstat(path)
         path = os.path.dirname(path)
-    return modes
+    return found
+
+
+def _warning(path: str, status: os.stat_result) -> Optional[str]:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+        reason = f"Sticky bit is not set on {path}"
+    elif status.st_uid not in (os.geteuid(), 0):
+        reason = f"User id {status.st_uid} owns {path}"
+    else:
+        return None
+    return (
+        f"{reason}. This may pose a risk when running work on this host as users may modify or "
+        "delete files in this directory which do not belong to them."
+    )
 
 
 def random_name() -> str:
