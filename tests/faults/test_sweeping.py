@@ -53,12 +53,12 @@ def test_what_is_to_be_retained_stays(begin: Begin, tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", [[], ["directory"], ["directory", "files"]])
 def test_half_made_directories(tmp_path: Path, made: list[str]) -> None:
     """A program may be killed between any two steps of making one."""
-    (tmp_path / ".abcdefgh.owner").touch(0o600)
+    (tmp_path / ".abcdef01.owner").touch(0o600)
     if "directory" in made:
-        (tmp_path / "abcdefgh").mkdir()
+        (tmp_path / "abcdef01").mkdir()
     if "files" in made:
-        (tmp_path / "abcdefgh" / "embedded_files12345678").mkdir()
-    assert sweep(tmp_path) == ([tmp_path / "abcdefgh"] if made else [])
+        (tmp_path / "abcdef01" / "embedded_files12345678").mkdir()
+    assert sweep(tmp_path) == ([tmp_path / "abcdef01"] if made else [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,14 +99,14 @@ def test_default_root_is_swept_by_who_comes_next(tmp_path: Path, monkeypatch: py
     """DESIGN §11: once in a program's life; a root that somebody has given is his to sweep."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     default = tmp_path / "OpenJD"
-    (default / "abcdefgh" / "sub").mkdir(parents=True)
-    (default / ".abcdefgh.owner").touch(0o600)
+    (default / "abcdef01" / "sub").mkdir(parents=True)
+    (default / ".abcdef01.owner").touch(0o600)
     sweep_default_root.cache_clear()
     given = {"default": None, "given": default}[root]
     with Session(session_id="s", job_parameter_values=None, session_root_directory=given):
         if root == "default":
-            wait_until(lambda: not (default / "abcdefgh").exists())
-    assert (default / ".abcdefgh.owner").exists() == (root == "given")
+            wait_until(lambda: not (default / "abcdef01").exists())
+    assert (default / ".abcdef01.owner").exists() == (root == "given")
     sweep_default_root.cache_clear()
 
 
@@ -122,7 +122,7 @@ def leave_behind(root: Path, name: str) -> Path:
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """API §16a: first a trial, then in earnest."""
-    directory = leave_behind(tmp_path, "abcdefgh")
+    directory = leave_behind(tmp_path, "abcdef01")
     assert main(["sweep", "--dry-run", str(tmp_path)]) == 0
     assert directory.is_dir()
     assert main(["sweep", str(tmp_path)]) == 0
@@ -135,7 +135,7 @@ def test_command_without_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The default one, which is made if it is missing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert main(["sweep"]) == 0
-    directory = leave_behind(tmp_path / "OpenJD", "abcdefgh")
+    directory = leave_behind(tmp_path / "OpenJD", "abcdef01")
     assert main(["sweep"]) == 0
     assert not directory.exists()
 
@@ -149,7 +149,7 @@ def test_command_with_a_root_that_is_none(tmp_path: Path, capsys: pytest.Capture
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_command_tells_what_could_not_be_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory = leave_behind(tmp_path, "abcdefgh")
+    directory = leave_behind(tmp_path, "abcdef01")
     mounted = directory / "mounted"
     mounted.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], capture_output=True, check=False).returncode:

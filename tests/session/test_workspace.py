@@ -201,6 +201,42 @@ def test_world_writable_ancestors_without_sticky_bit_are_named(make: Make, tmp_p
     assert make().warnings == ()
 
 
+def test_directories_of_a_group_without_sticky_bit_are_named(make: Make, tmp_path: Path) -> None:
+    """WD-4"""
+    unsafe, sticky, root = tmp_path / "unsafe", tmp_path / "unsafe/sticky", tmp_path / "unsafe/sticky/root"
+    root.mkdir(parents=True)
+    unsafe.chmod(0o770)
+    sticky.chmod(0o1770)
+    assert make(root).warnings == (
+        f"Sticky bit is not set on {unsafe.resolve()}. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them.",
+    )
+
+
+@needs_root
+def test_default_root_that_is_open_to_all_is_named(shared_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WD-4: the administrator has made it, so its mode is not set."""
+    monkeypatch.setattr(tempfile, "tempdir", str(shared_place))
+    (shared_place / "OpenJD").mkdir()
+    (shared_place / "OpenJD").chmod(0o777)
+    assert as_ordinary_user(lambda: list(Workspace.create(None, None).warnings)) == [
+        f"Sticky bit is not set on {shared_place}/OpenJD. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them."
+    ]
+
+
+@needs_root
+def test_directories_of_other_users_are_named(make: Make, tmp_path: Path) -> None:
+    """WD-4"""
+    root = tmp_path / "foreign" / "root"
+    root.mkdir(parents=True)
+    os.chown(root.parent, NOBODY, NOBODY)
+    assert make(root).warnings == (
+        f"User id {NOBODY} owns {root.parent.resolve()}. This may pose a risk when running work on this host as users "
+        "may modify or delete files in this directory which do not belong to them.",
+    )
+
+
 # Modes, groups, owner marks
 
 
@@ -294,9 +330,9 @@ def test_closing_touches_no_file(tmp_path: Path) -> None:
 def test_name_of_another_owner_is_not_taken(tmp_path: Path) -> None:
     """A mark that exists belongs to somebody else, even before its directory is made."""
     with directories.open_root(tmp_path) as root:
-        mark = directories.OwnerMark.make(root, "abcdefgh")
+        mark = directories.OwnerMark.make(root, "abcdef01")
         with pytest.raises(FileExistsError):
-            directories.OwnerMark.make(root, "abcdefgh")
+            directories.OwnerMark.make(root, "abcdef01")
         mark.remove()
 
 
@@ -311,7 +347,7 @@ def test_only_abandoned_directories_are_swept(make: Make, tmp_path: Path) -> Non
     abandoned.close()  # as the system does when a program ends
     retained.release()
     (tmp_path / "something else").mkdir()
-    (tmp_path / ".unborn.owner").touch()
+    (tmp_path / ".abcdef01.owner").touch(0o600)
     (tmp_path / ".owner").touch()
     assert sweep(tmp_path) == [abandoned.directory]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -330,12 +366,88 @@ def test_directory_of_a_forked_owner_is_in_use_until_the_owner_ends(make: Make, 
 @needs_root
 def test_marks_of_other_users_are_not_believed(tmp_path: Path) -> None:
     """Otherwise a mark would be enough to have somebody else's directory deleted."""
-    (tmp_path / "victim").mkdir()
-    (tmp_path / ".victim.owner").touch()
-    os.chown(tmp_path / ".victim.owner", NOBODY, NOBODY)
-    (tmp_path / ".linked.owner").symlink_to("victim")
+    (tmp_path / "abcdef01").mkdir()
+    (tmp_path / ".abcdef01.owner").touch(0o600)
+    os.chown(tmp_path / ".abcdef01.owner", NOBODY, NOBODY)
     assert sweep(tmp_path) == []
-    assert (tmp_path / "victim").is_dir()
+    assert (tmp_path / "abcdef01").is_dir()
+
+
+def _linked(mark: Path) -> None:
+    (mark.parent / "target").touch(0o600)
+    mark.symlink_to("target")
+
+
+def _linked_twice(mark: Path) -> None:
+    mark.touch(0o600)
+    os.link(mark, mark.with_name("second name"))
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        _linked,
+        _linked_twice,
+        lambda mark: mark.touch(0o640),
+        lambda mark: mark.touch(0o400),
+        lambda mark: mark.mkdir(0o600),
+        lambda mark: os.mkfifo(mark, 0o600),
+    ],
+    ids=["link", "second name", "group's", "read only", "directory", "pipe"],
+)
+def test_files_that_are_no_marks_of_ours_are_not_believed(tmp_path: Path, forge: Callable[[Path], object]) -> None:
+    """A job may move a file of ours, or a link, to the name of a mark."""
+    (tmp_path / "abcdef01").mkdir()
+    forge(tmp_path / ".abcdef01.owner")
+    assert sweep(tmp_path) == []
+    assert (tmp_path / "abcdef01").is_dir()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "victim", "abcdef012", "ABCDEF01", "abcdef01\n"])
+def test_names_that_are_not_ours_are_not_swept(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    (root / "victim").mkdir(parents=True)
+    (root / name).mkdir(exist_ok=True)
+    (root / f".{name}.owner").touch(0o600)
+    before = sorted(tmp_path.rglob("*"))
+    assert sweep(root) == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o1770, 0o702])
+def test_root_that_others_may_write_to_is_not_swept(tmp_path: Path, mode: int) -> None:
+    """Whoever may put a mark there could name what is deleted."""
+    abandoned = Workspace.create(tmp_path, None)
+    abandoned.close()
+    tmp_path.chmod(mode)
+    with pytest.raises(WorkspaceError) as caught:
+        sweep(tmp_path)
+    assert str(caught.value) == (
+        f"The root directory '{tmp_path.resolve()}' is not swept: others than this user and root may write to it, and "
+        "what they put there is not trusted. Delete by hand what has been left there, or give a root of this user "
+        "alone."
+    )
+    tmp_path.chmod(0o755)
+    assert sweep(tmp_path) == [abandoned.directory]
+
+
+@needs_root
+def test_root_of_another_user_is_not_swept(shared_place: Path) -> None:
+    abandoned = Workspace.create(shared_place, None)
+    abandoned.close()
+    with pytest.raises(WorkspaceError, match="others than this user and root may write to it"):
+        sweep(shared_place)
+    assert abandoned.files_directory.is_dir()
+
+
+def test_mark_made_under_a_strange_umask_is_believed(tmp_path: Path) -> None:
+    before = os.umask(0o277)
+    try:
+        abandoned = Workspace.create(tmp_path, None)
+    finally:
+        os.umask(before)
+    abandoned.close()
+    assert sweep(tmp_path) == [abandoned.directory]
 
 
 @needs_root
@@ -616,3 +728,24 @@ def test_directory_that_moves_out_of_reach_is_not_followed(tmp_path: Path) -> No
     assert sorted(os.listdir(outside)) == ["level", "moved"]
     assert os.listdir(outside / "level") == ["kept"]
     assert removal.remove_tree(str(tmp_path), "tree") == []
+
+
+def test_removal_for_the_host_does_not_follow_a_link(tmp_path: Path) -> None:
+    """USER-16: nor does it touch a directory that has been put in the place of the host's."""
+    kept = tmp_path / "outside" / "kept"
+    kept.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("outside")
+    with pytest.raises(NotADirectoryError):
+        removal.main(str(tmp_path / "link"), str(os.geteuid()))
+    with pytest.raises(PermissionError, match="It belongs to another user"):
+        removal.main(str(tmp_path / "outside"), str(os.geteuid() + 1))
+    assert kept.is_dir()
+    removal.main(str(tmp_path / "outside"), str(os.geteuid()))
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_tree_is_not_removed_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "outside" / "kept").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("outside")
+    assert removal.remove_tree(str(tmp_path / "link"), "kept") == [(str(tmp_path / "link/kept"), "Not a directory")]
+    assert (tmp_path / "outside" / "kept").is_dir()

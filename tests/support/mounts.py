@@ -15,7 +15,7 @@ import pytest
 @contextmanager
 def small_file_system(place: Path, size: int = 256, files: int = 1000) -> Iterator[None]:
     """A file system in memory, of some kilobytes and for some files."""
-    options = f"size={size}k,nr_inodes={files}"
+    options = f"mode=755,size={size}k,nr_inodes={files}"
     _run("mount", "-t", "tmpfs", "-o", options, "none", str(place))
     try:
         yield

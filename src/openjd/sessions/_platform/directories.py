@@ -10,6 +10,7 @@ import errno
 import fcntl
 import grp
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from openjd.sessions._errors import WorkspaceError
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _LONGEST_NAME = 1024
+_MARK = re.compile(r"\.([0-9a-f]{8})\.owner")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Root:
     descriptor: int
     path: str
     """Absolute, without links."""
-    unsafe: tuple[str, ...]
-    """It and its ancestors, as far as everybody may rename what is in them: world-writable without a sticky bit."""
+    warnings: tuple[str, ...]
+    """What is said of it and its ancestors, as far as others than this user and root may rename what is in them."""
 
 
 @contextmanager
@@ -53,8 +55,8 @@ def open_root(given: Union[str, os.PathLike[str], None]) -> Iterator[Root]:
 
 def _open_given_root(path: str) -> Root:
     try:
-        path, unsafe = _inspect(path)
-        return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, unsafe)
+        path, warnings = _inspect(path)
+        return Root(os.open(path, DIRECTORY | os.O_NOFOLLOW), path, warnings)
     except (FileNotFoundError, NotADirectoryError):
         raise WorkspaceError(
             f"The session_root_directory {path!r} must be an existing directory. "
@@ -66,18 +68,17 @@ def _open_default_root() -> Root:
     parent = tempfile.gettempdir()
     if not os.path.lexists(os.path.join(parent, "OpenJD")):
         os.makedirs(os.path.join(parent, "OpenJD"), exist_ok=True)
-    parent, unsafe = _inspect(parent)
-    path = os.path.join(parent, "OpenJD")
+    path = os.path.join(os.path.realpath(parent), "OpenJD")
     try:
         descriptor = os.open(path, DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError:
         raise _untrusted(path, "is a link, or no directory") from None
     try:
         _take_default_root(path, descriptor)
+        return Root(descriptor, *_inspect(path))
     except BaseException:
         os.close(descriptor)
         raise
-    return Root(descriptor, path, unsafe)
 
 
 def _take_default_root(path: str, descriptor: int) -> None:
@@ -96,21 +97,34 @@ def _untrusted(path: str, reason: str) -> WorkspaceError:
 
 
 def _inspect(path: str) -> tuple[str, tuple[str, ...]]:
-    """The path without links, and what of it and its ancestors is unsafe (WD-4)."""
-    modes = _modes_upwards(path)
-    if any(map(stat.S_ISLNK, modes.values())):
+    """The path without links, and what is to be said of it and its ancestors (WD-4)."""
+    found = _upwards(path)
+    if any(stat.S_ISLNK(status.st_mode) for status in found.values()):
         path = os.path.realpath(path)
-        modes = _modes_upwards(path)
-    unsafe = [name for name, mode in modes.items() if mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH]
-    return path, tuple(reversed(unsafe))
+        found = _upwards(path)
+    warnings = [_warning(name, status) for name, status in reversed(found.items())]
+    return path, tuple(filter(None, warnings))
 
 
-def _modes_upwards(path: str) -> dict[str, int]:
-    modes = {}
-    while path not in modes:
-        modes[path] = os.lstat(path).st_mode
+def _upwards(path: str) -> dict[str, os.stat_result]:
+    found = {}
+    while path not in found:
+        found[path] = os.lstat(path)
         path = os.path.dirname(path)
-    return modes
+    return found
+
+
+def _warning(path: str, status: os.stat_result) -> Optional[str]:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+        reason = f"Sticky bit is not set on {path}"
+    elif status.st_uid not in (os.geteuid(), 0):
+        reason = f"User id {status.st_uid} owns {path}"
+    else:
+        return None
+    return (
+        f"{reason}. This may pose a risk when running work on this host as users may modify or "
+        "delete files in this directory which do not belong to them."
+    )
 
 
 def random_name() -> str:
@@ -146,20 +160,22 @@ class OwnerMark:
         mark = cls(root, name, NEW_FILE)
         try:
             mark._lock()
+            os.fchmod(mark._descriptor, 0o600)
         except (BlockingIOError, FileNotFoundError):  # taken for abandoned before it was locked
             mark.close()
             raise FileExistsError(mark._path) from None
-        except OSError:  # no locks here
+        except OSError:  # no locks, or no modes here
             pass
         return mark
 
     @classmethod
     def take_over(cls, root: Root, name: str) -> OwnerMark:
-        """An abandoned mark of this user; ``OSError`` if it is not."""
-        mark = cls(root, name, os.O_RDWR | os.O_NOFOLLOW)
+        """An abandoned mark of this user, as ``make`` makes them; ``OSError`` if it is not."""
+        mark = cls(root, name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             mark._lock()
-            if os.fstat(mark._descriptor).st_uid != os.geteuid():
+            status = os.fstat(mark._descriptor)
+            if (status.st_uid, status.st_mode, status.st_nlink) != (os.geteuid(), stat.S_IFREG | 0o600, 1):
                 raise PermissionError(mark._path)
         except OSError:
             mark.close()
@@ -207,12 +223,24 @@ def make_marked_directory(root: Root, group: Optional[int]) -> tuple[PrivateDire
 
 
 def abandoned_marks(root: Root) -> Iterator[OwnerMark]:
-    """The marks of this user whose programs are gone, taken over."""
-    for entry in os.listdir(root.descriptor):
-        name = entry[1 : -len(".owner")]
-        if entry == f".{name}.owner":
-            with suppress(OSError):
-                yield OwnerMark.take_over(root, name)
+    """The marks of this user whose programs are gone, taken over.
+
+    Raises:
+        WorkspaceError: Others may write to the root, and so put a mark there that tells of somebody else's directory.
+    """
+    _refuse_shared(root)
+    for found in filter(None, map(_MARK.fullmatch, os.listdir(root.descriptor))):
+        with suppress(OSError):
+            yield OwnerMark.take_over(root, found[1])
+
+
+def _refuse_shared(root: Root) -> None:
+    status = os.fstat(root.descriptor)
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WorkspaceError(
+            f"The root directory {root.path!r} is not swept: others than this user and root may write to it, and what "
+            "they put there is not trusted. Delete by hand what has been left there, or give a root of this user alone."
+        )
 
 
 class PrivateDirectory:

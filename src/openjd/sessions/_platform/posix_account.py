@@ -46,12 +46,12 @@ class PosixAccount:
         return self._ask(lambda launcher: launcher.login_variables)
 
     def remove_contents(self, directory: str, limit: float) -> None:
-        """Remove, as this user, what this user may remove in a directory; gives up after some seconds.
+        """Remove, as this user, what this user may remove in a directory of the program's; gives up after some seconds.
 
         Raises:
             KeeperError: Nothing can be run as this user.
         """
-        self._run("removal", directory, limit=limit)
+        self._run("removal", directory, str(os.geteuid()), limit=limit)
 
     def end_silent(self, pidfd: Optional[int], mark: bytes) -> None:
         """Kill a keeper that does not answer, and what bears its mark; takes the descriptor over."""

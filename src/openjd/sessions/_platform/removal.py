@@ -21,17 +21,27 @@ _PASSES = 10
 """How often a directory is gone through in which files keep appearing."""
 
 
-def main(directory: str) -> None:
-    """Remove what this user may remove of what is in a directory."""
-    for name in os.listdir(directory):
-        remove_tree(directory, name)
+def main(directory: str, owner: str) -> None:
+    """Remove what this user may remove of what is in a directory, which must belong to the user with that number.
+
+    Raises:
+        OSError: There is a link, or a directory of somebody else, in its place.
+    """
+    descriptor = os.open(directory, _DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid != int(owner):
+            raise PermissionError(errno.EPERM, "It belongs to another user", directory)
+        for name in os.listdir(descriptor):
+            remove_tree(directory, name, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(parent: str, name: str, descriptor: Optional[int] = None) -> list[Rest]:
     """Remove a directory, or whatever has its name, and everything in it.
 
     Args:
-        parent: The path of the directory that contains it; nobody else may have put a link into that.
+        parent: The path of the directory that contains it; no link itself, and nobody else may have put one into it.
         name: Its name there.
         descriptor: That directory, open; its path is for the report only then.
 
@@ -71,7 +81,7 @@ class _Removal:
 
     def __init__(self, parent: str, descriptor: Optional[int] = None) -> None:
         self.rest: list[Rest] = []
-        self._current = os.open(parent if descriptor is None else ".", _DIRECTORY, dir_fd=descriptor)
+        self._current = os.open(parent if descriptor is None else ".", _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
         self._levels = [_Level("", parent, _identity(self._current))]
 
     def close(self) -> None:

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import KeeperError, WorkspaceError
 from openjd.sessions._platform import check_platform
+
+if TYPE_CHECKING:
+    from openjd.sessions._platform.directories import OwnerMark, Root
 
 REMOVAL_LIMIT = 40.0
 """Seconds that another user has to remove what it has made."""
@@ -33,7 +36,7 @@ def sweep(root: Optional[Path] = None) -> list[Path]:
         The paths of those that have been deleted; what cannot be deleted stays for the next time.
 
     Raises:
-        WorkspaceError: The root does not exist, or can't be trusted.
+        WorkspaceError: The root does not exist, or others than this user and root may write to it.
     """
     return [path for path, rest in swept(root) if not rest]
 
@@ -55,7 +58,7 @@ def swept(root: Optional[Path] = None, *, is_trial: bool = False) -> Iterator[tu
         for mark in abandoned_marks(place):
             path = Path(place.path, mark.name)
             was_there = os.path.lexists(path)
-            rest = [] if is_trial else _remove(str(path), mark.user)
+            rest = [] if is_trial else _remove(place, mark)
             if is_trial or rest:
                 mark.close()
             else:
@@ -64,16 +67,16 @@ def swept(root: Optional[Path] = None, *, is_trial: bool = False) -> Iterator[tu
                 yield path, rest
 
 
-def _remove(path: str, user: Optional[str]) -> list[Rest]:
-    """Remove a directory; with the help of the other user who may have files in it, if that is needed (USER-16)."""
+def _remove(root: Root, mark: OwnerMark) -> list[Rest]:
+    """Remove a mark's directory; with the help of the other user who may have files in it, if need be (USER-16)."""
     from openjd.sessions._platform.removal import remove_tree
     from openjd.sessions._runtime.loop import default_loop
 
-    rest = remove_tree(*os.path.split(path))
-    if rest and user is not None:
+    rest = remove_tree(root.path, mark.name, root.descriptor)
+    if rest and mark.user is not None:
         with suppress(KeeperError):
-            default_loop().platform.remove_contents(user, path, REMOVAL_LIMIT)
-        rest = remove_tree(*os.path.split(path))
+            default_loop().platform.remove_contents(mark.user, os.path.join(root.path, mark.name), REMOVAL_LIMIT)
+        rest = remove_tree(root.path, mark.name, root.descriptor)
     return rest
 
 

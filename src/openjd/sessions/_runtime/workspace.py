@@ -28,7 +28,7 @@ class Workspace:
         self.files = FilesDirectory(files)
         self._rules_name: Optional[str] = None
         self._rules_document: Optional[str] = None
-        self.warnings = tuple(map(_sticky_warning, root.unsafe))
+        self.warnings = root.warnings
 
     @cached_property
     def directory(self) -> Path:
@@ -138,10 +138,3 @@ class Workspace:
         """Close the descriptors and touch nothing else: for a forked child, whose parent owns the rest."""
         self.files.close()
         self._mark.close()
-
-
-def _sticky_warning(path: str) -> str:
-    return (
-        f"Sticky bit is not set on {path}. This may pose a risk when running work on this host as users may modify or "
-        "delete files in this directory which do not belong to them."
-    )
