@@ -120,7 +120,7 @@ def _inheriting_nothing(
 ) -> _Result:
     """Do something in a thread without inheritable capabilities: they are those of a thread, and end with it.
 
-    A child that is another user's already, but runs no program yet, can be stopped by that user, and the thread with it.
+    A child that is another user's already, but runs no program yet, can be stopped by that user, and so the thread.
 
     Raises:
         TimeoutError: It is not done by the deadline; when it ever is, it is undone.
