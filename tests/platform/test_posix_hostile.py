@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +16,9 @@ from typing import Optional
 
 import pytest
 
-from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions import KeeperError
+from openjd.sessions._platform import posix_link
+from openjd.sessions._platform.posix import PosixKeeper, PosixPlatform
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LauncherLink, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel, encode_frame
@@ -98,6 +103,13 @@ def test_what_cannot_be_so(impostor: Impostor, story: str) -> None:
             os.close(writer)
         impostor.say(word.encode(), b"1", *values.get(word, [b"x"]), descriptor=descriptor)
     impostor.wait_until_lost()
+
+
+def test_what_it_says_cannot_drive_a_terminal(impostor: Impostor) -> None:
+    impostor.say(b"failed", b"1", "caf\u00e9 \x1b[2J\nok\u202e".encode())
+    impostor.say(b"")
+    impostor.wait_until_lost()
+    assert impostor.recorder.reasons[0] == "caf\u00e9 \\x1b[2J\\nok\\u202e"
 
 
 def test_frames_that_are_not_meant_for_anybody(impostor: Impostor) -> None:
@@ -205,3 +217,56 @@ def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
                 client.send(b"x" * 65536)
         impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=client.detach())
         impostor.wait_until_lost()
+
+
+def test_launcher_that_talks_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says is no answer, and holds nobody up for longer than silence would."""
+    monkeypatch.setattr(posix_link, "ANSWER_LIMIT", 0.5)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(encode_frame(b"ready", b"0", b"%d" % os.getpid()))
+    link = LauncherLink(ours)
+    flood = threading.Thread(target=_talk_until_nobody_hears, args=(theirs,))
+    flood.start()
+    with pytest.raises(TimeoutError):
+        link.ask_for_keeper()
+    pidfd = link.close()
+    flood.join()
+    assert pidfd is not None
+    os.close(pidfd)
+
+
+def test_one_deadline_for_all_that_a_start_asks() -> None:
+    """DESIGN §6: a launcher that answers at first, and then no more, has no more time for that."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(encode_frame(b"ready", b"0", b"%d" % os.getpid()))
+        begin = time.monotonic()
+        link = LauncherLink(ours, begin + 0.5)
+        with pytest.raises(TimeoutError):
+            link._ask_for_login(begin + 0.5)
+        assert time.monotonic() - begin < posix_link.ANSWER_LIMIT / 2
+        pidfd = link.close()
+        assert pidfd is not None
+        os.close(pidfd)
+
+
+def _talk_until_nobody_hears(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        while True:
+            connection.sendall(encode_frame(b"unknown", b"0") * 1000)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1 << 31, 1 << 80])
+def test_number_of_no_process(number: int) -> None:
+    assert posix_link.open_pidfd(number) is None
+
+
+def test_keeper_whose_socket_is_none(monkeypatch: pytest.MonkeyPatch, loop: ManualLoop, tmp_path: Path) -> None:
+    """It is an error of the keeper's, and what came does not stay open."""
+    descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    platform = PosixPlatform(loop)
+    monkeypatch.setattr(PosixAccount, "ask_for_keeper", lambda _: (1 << 80, descriptor))
+    with pytest.raises(KeeperError):
+        platform.open_keeper("nobody-of-this-name")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Callable, Optional
 
+from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
-from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.posix_login import printable
+from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
 
@@ -237,7 +239,24 @@ class PosixKeeper:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+    return printable(data.decode("utf-8", "backslashreplace"))
+
+
+def _socket_of(descriptor: int) -> socket.socket:
+    """The socket of a keeper; takes the descriptor over.
+
+    Raises:
+        KeeperError: It is no socket, or none that a keeper has: those can make everything wait.
+    """
+    try:
+        connection = socket.socket(fileno=descriptor)
+    except OSError as error:
+        close_elsewhere([descriptor])
+        raise KeeperError(f"What came as the socket of a keeper is none: {error}") from error
+    if (connection.family, connection.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        close_elsewhere([connection.detach()])
+        raise KeeperError("What came as the socket of a keeper is one of another kind.")
+    return connection
 
 
 class PosixPlatform:
@@ -252,7 +271,7 @@ class PosixPlatform:
     def open_keeper(self, user: Optional[str] = None) -> PosixKeeper:
         account = self._account(user)
         pid, descriptor = account.ask_for_keeper()
-        connection = socket.socket(fileno=descriptor)
+        connection = _socket_of(descriptor)
         try:
             channel = Channel(connection, LONGEST_ANSWER, is_trusted=not account.is_another)
             keeper = PosixKeeper(channel, pid, account, self._watcher)
