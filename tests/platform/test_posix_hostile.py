@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Optional
 
 import pytest
 
+from openjd.sessions._platform import posix_link
 from openjd.sessions._platform.posix import PosixKeeper
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LauncherLink, own_reading_end
@@ -205,3 +208,25 @@ def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
                 client.send(b"x" * 65536)
         impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=client.detach())
         impostor.wait_until_lost()
+
+
+def test_launcher_that_talks_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says is no answer, and holds nobody up for longer than silence would."""
+    monkeypatch.setattr(posix_link, "ANSWER_LIMIT", 0.5)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(encode_frame(b"ready", b"0", b"%d" % os.getpid()))
+    link = LauncherLink(ours)
+    flood = threading.Thread(target=_talk_until_nobody_hears, args=(theirs,))
+    flood.start()
+    with pytest.raises(TimeoutError):
+        link.ask_for_keeper()
+    pidfd = link.close()
+    flood.join()
+    assert pidfd is not None
+    os.close(pidfd)
+
+
+def _talk_until_nobody_hears(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        while True:
+            connection.sendall(encode_frame(b"unknown", b"0") * 1000)

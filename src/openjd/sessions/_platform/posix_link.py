@@ -166,7 +166,7 @@ class LauncherLink:
     def _await(self, number: bytes) -> list[bytes]:
         """The answer of this number; one that an interrupted call has left behind is thrown away."""
         deadline = time.monotonic() + ANSWER_LIMIT
-        while is_readable(self._channel.fileno(), deadline):
+        while time.monotonic() < deadline and is_readable(self._channel.fileno(), deadline):
             is_open, frames = self._channel.receive()
             for answer in frames:
                 if len(answer) >= 3 and answer[1] == number:
