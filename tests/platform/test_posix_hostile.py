@@ -15,8 +15,9 @@ from typing import Optional
 
 import pytest
 
+from openjd.sessions import KeeperError
 from openjd.sessions._platform import posix_link
-from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions._platform.posix import PosixKeeper, PosixPlatform
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LauncherLink, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel, encode_frame
@@ -230,3 +231,19 @@ def _talk_until_nobody_hears(connection: socket.socket) -> None:
     with connection, contextlib.suppress(OSError):
         while True:
             connection.sendall(encode_frame(b"unknown", b"0") * 1000)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1 << 31, 1 << 80])
+def test_number_of_no_process(number: int) -> None:
+    assert posix_link.open_pidfd(number) is None
+
+
+def test_keeper_whose_socket_is_none(monkeypatch: pytest.MonkeyPatch, loop: ManualLoop, tmp_path: Path) -> None:
+    """It is an error of the keeper's, and what came does not stay open."""
+    descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    platform = PosixPlatform(loop)
+    monkeypatch.setattr(PosixAccount, "ask_for_keeper", lambda account: (1 << 80, descriptor))
+    with pytest.raises(KeeperError):
+        platform.open_keeper("nobody-of-this-name")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Callable, Optional
 
+from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel
@@ -240,6 +241,15 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def _socket_of(descriptor: int) -> socket.socket:
+    """The socket of a descriptor, which is taken over."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise KeeperError(f"What came as the socket of a keeper is none: {error}") from error
+
+
 class PosixPlatform:
     """Linux and macOS: one launcher for each user, started at first need, and a keeper per Session."""
 
@@ -252,7 +262,7 @@ class PosixPlatform:
     def open_keeper(self, user: Optional[str] = None) -> PosixKeeper:
         account = self._account(user)
         pid, descriptor = account.ask_for_keeper()
-        connection = socket.socket(fileno=descriptor)
+        connection = _socket_of(descriptor)
         try:
             channel = Channel(connection, LONGEST_ANSWER, is_trusted=not account.is_another)
             keeper = PosixKeeper(channel, pid, account, self._watcher)

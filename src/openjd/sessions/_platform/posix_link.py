@@ -184,10 +184,10 @@ class LauncherLink:
 
 
 def open_pidfd(pid: int) -> Optional[int]:
-    """A descriptor of a process, where the system has such, and a sandbox does not forbid it."""
+    """A descriptor of a process, where there is one, the system has such, and a sandbox does not forbid it."""
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, OverflowError):
         return None
 
 
