@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -225,6 +226,21 @@ def test_launcher_that_talks_without_end(monkeypatch: pytest.MonkeyPatch) -> Non
     flood.join()
     assert pidfd is not None
     os.close(pidfd)
+
+
+def test_one_deadline_for_all_that_a_start_asks() -> None:
+    """DESIGN §6: a launcher that answers at first, and then no more, has no more time for that."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(encode_frame(b"ready", b"0", b"%d" % os.getpid()))
+        begin = time.monotonic()
+        link = LauncherLink(ours, begin + 0.5)
+        with pytest.raises(TimeoutError):
+            link._ask_for_login(begin + 0.5)
+        assert time.monotonic() - begin < posix_link.ANSWER_LIMIT / 2
+        pidfd = link.close()
+        assert pidfd is not None
+        os.close(pidfd)
 
 
 def _talk_until_nobody_hears(connection: socket.socket) -> None:

@@ -24,6 +24,7 @@ NO_DESCRIPTOR = (
     "This program has no descriptor left to read a process's output: it has reached its limit of open files. Raise the "
     "limit (ulimit -n), or have fewer Sessions open at once."
 )
+_LEAST_PATIENCE = 0.001
 LONGEST_ANSWER = 64 * 1024
 """Bytes of the longest frame that keepers may send."""
 _LONGEST_ENVIRONMENT = 2 * 1024 * 1024
@@ -65,12 +66,12 @@ def stand_alone_program() -> bytes:
 class LauncherLink:
     """Our link to the launcher of this program; used by one thread at a time, which waits for each answer."""
 
-    def __init__(self, connection: socket.socket, *, is_trusted: bool = True) -> None:
+    def __init__(self, connection: socket.socket, deadline: Optional[float] = None, *, is_trusted: bool = True) -> None:
         self._channel = Channel(connection, _LONGEST_ENVIRONMENT, is_trusted=is_trusted)
         self._count = 0
         self.login_variables: dict[str, str] = {}
         """What another user's login has set."""
-        self._pidfd = open_pidfd(int(self._await(b"0")[2]))
+        self._pidfd = open_pidfd(int(self._await(b"0", deadline)[2]))
 
     @classmethod
     def start(cls, user: Optional[str] = None) -> LauncherLink:
@@ -99,13 +100,13 @@ class LauncherLink:
         link: Optional[LauncherLink] = None
         try:
             connection = birth.wait_for_greeting(deadline)
-            connection.settimeout(ANSWER_LIMIT)
+            connection.settimeout(max(_LEAST_PATIENCE, deadline - time.monotonic()))
             program = stand_alone_program()
             connection.sendall(b"%16d" % len(program) + program)
-            link = cls(connection, is_trusted=birth.user is None)
+            link = cls(connection, deadline, is_trusted=birth.user is None)
             link._send_host()
             if birth.user is not None:
-                link._ask_for_login()
+                link._ask_for_login(deadline)
         except BaseException:
             birth.fail()
             if link is not None and link._pidfd is not None:
@@ -120,8 +121,8 @@ class LauncherLink:
         if host is not None:
             self._channel.send(b"host", descriptor=host)
 
-    def _ask_for_login(self) -> None:
-        variables = self._ask(b"login")[2:]
+    def _ask_for_login(self, deadline: Optional[float] = None) -> None:
+        variables = self._ask(b"login", deadline=deadline)[2:]
         self.login_variables = dict(os.fsdecode(variable).split("=", 1) for variable in variables)
 
     def ask_for_keeper(self) -> tuple[int, int]:
@@ -157,15 +158,17 @@ class LauncherLink:
             raise KeeperError(NO_DESCRIPTOR)
         return int(answer[2]), self._channel.descriptors.pop(0)
 
-    def _ask(self, kind: bytes, *arguments: bytes, descriptor: Optional[int] = None) -> list[bytes]:
+    def _ask(
+        self, kind: bytes, *arguments: bytes, descriptor: Optional[int] = None, deadline: Optional[float] = None
+    ) -> list[bytes]:
         self._count += 1
         number = b"%d" % self._count
         self._channel.send(kind, number, *arguments, descriptor=descriptor)
-        return self._await(number)
+        return self._await(number, deadline)
 
-    def _await(self, number: bytes) -> list[bytes]:
+    def _await(self, number: bytes, deadline: Optional[float] = None) -> list[bytes]:
         """The answer of this number; one that an interrupted call has left behind is thrown away."""
-        deadline = time.monotonic() + ANSWER_LIMIT
+        deadline = time.monotonic() + ANSWER_LIMIT if deadline is None else deadline
         while time.monotonic() < deadline and is_readable(self._channel.fileno(), deadline):
             is_open, frames = self._channel.receive()
             for answer in frames:
@@ -175,7 +178,7 @@ class LauncherLink:
                     close_elsewhere([self._channel.descriptors.pop(0)])
             if not is_open:
                 raise ConnectionError("it ended")
-        raise TimeoutError(f"it did not answer within {ANSWER_LIMIT:g} s")
+        raise TimeoutError("it did not answer in time")
 
     def close(self) -> Optional[int]:
         """Close our end: the launcher leaves when its keepers have. Gives the descriptor of its process, if any."""
