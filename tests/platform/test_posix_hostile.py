@@ -258,7 +258,7 @@ def test_keeper_whose_socket_is_none(monkeypatch: pytest.MonkeyPatch, loop: Manu
     """It is an error of the keeper's, and what came does not stay open."""
     descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
     platform = PosixPlatform(loop)
-    monkeypatch.setattr(PosixAccount, "ask_for_keeper", lambda account: (1 << 80, descriptor))
+    monkeypatch.setattr(PosixAccount, "ask_for_keeper", lambda _: (1 << 80, descriptor))
     with pytest.raises(KeeperError):
         platform.open_keeper("nobody-of-this-name")
     with pytest.raises(OSError, match="Bad file descriptor"):

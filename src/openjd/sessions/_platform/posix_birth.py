@@ -36,7 +36,7 @@ _BOOTSTRAP = (
 class Birth:
     """An interpreter that is being started, until the launcher runs in it or that has failed."""
 
-    def __init__(self, python: str, user: Optional[str]) -> None:
+    def __init__(self, python: str, user: Optional[str], deadline: float) -> None:
         title = f"openjd.sessions launcher of process {os.getpid()}"
         command = [python, "-I", "-S", "-c", _BOOTSTRAP, title]
         self.user = user
@@ -46,7 +46,11 @@ class Birth:
         self._ends = [ours for ours, _ in pairs]
         theirs = [end for _, end in pairs]
         try:
-            self._child = _start(command, theirs[0]) if user is None else start_login(user, command, *theirs)
+            self._child = (
+                _start(command, theirs[0])
+                if user is None
+                else start_login(user, command, theirs[0], theirs[1], deadline)
+            )
         except BaseException:
             self._close()
             raise

@@ -84,7 +84,7 @@ class LauncherLink:
         deadline = time.monotonic() + (ANSWER_LIMIT if user is None else LOGIN_LIMIT)
         for python in interpreters():
             try:
-                return cls._start_with(Birth(python, user), deadline)
+                return cls._start_with(Birth(python, user, deadline), deadline)
             except (OSError, ValueError) as error:
                 tried.append(f"{python} ({error})")
         oldest = f"{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"

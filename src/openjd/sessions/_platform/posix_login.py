@@ -13,8 +13,12 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
-from typing import Optional
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
+from typing import Callable, Optional, TypeVar
 
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform import accounts
@@ -30,6 +34,8 @@ _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
 _CAPABILITY_VERSION = 0x20080522
+
+_Result = TypeVar("_Result")
 
 
 class LoginError(KeeperError):
@@ -59,12 +65,12 @@ def find_account(user: str) -> accounts.Account:
 
 
 def start_login(
-    user: str, command: Sequence[str], connection: socket.socket, talk: socket.socket
+    user: str, command: Sequence[str], connection: socket.socket, talk: socket.socket, deadline: float
 ) -> subprocess.Popen[bytes]:
     """Start a command as another user, with a socket as its standard input, and one for all that is printed."""
     account = find_account(user)
     if accounts.may_become_others():
-        return _become(account, command, connection, talk)
+        return _become(account, command, (connection, talk), deadline)
     return subprocess.Popen(
         [find_program("sudo"), "-n", "-u", account.name, "-i", *command],
         stdin=connection.fileno(),
@@ -77,39 +83,75 @@ def start_login(
 
 
 def _become(
-    account: accounts.Account, command: Sequence[str], connection: socket.socket, talk: socket.socket
+    account: accounts.Account, command: Sequence[str], ends: tuple[socket.socket, socket.socket], deadline: float
 ) -> subprocess.Popen[bytes]:
     """Do what ``sudo -i`` does, where this program has the right to do so itself."""
-    started: list[subprocess.Popen[bytes]] = []
-    errors: list[OSError] = []
+    connection, talk = (end.dup() for end in ends)  # the caller's may be closed before these are inherited
 
-    def start() -> None:
-        _let_nothing_be_inherited()
-        try:
-            started.append(
-                subprocess.Popen(
-                    [f"-{os.path.basename(account.shell)}", "-c", quoted(command)],
-                    executable=account.shell,
-                    stdin=connection.fileno(),
-                    stdout=talk.fileno(),
-                    stderr=talk.fileno(),
-                    env=_first_environment(account),
-                    cwd=account.home if os.path.isdir(account.home) else "/",
-                    start_new_session=True,
-                    user=account.uid,
-                    group=account.gid,
-                    extra_groups=os.getgrouplist(account.name, account.gid),
-                )
+    def start() -> subprocess.Popen[bytes]:
+        with connection, talk:
+            return subprocess.Popen(
+                [f"-{os.path.basename(account.shell)}", "-c", quoted(command)],
+                executable=account.shell,
+                stdin=connection.fileno(),
+                stdout=talk.fileno(),
+                stderr=talk.fileno(),
+                env=_first_environment(account),
+                cwd=account.home if os.path.isdir(account.home) else "/",
+                start_new_session=True,
+                user=account.uid,
+                group=account.gid,
+                extra_groups=os.getgrouplist(account.name, account.gid),
             )
-        except OSError as error:
-            errors.append(error)
 
-    thread = threading.Thread(target=start)  # capabilities are those of a thread: this one's end with it
-    thread.start()
-    thread.join()
-    for error in errors:
+    try:
+        return _inheriting_nothing(start, deadline, partial(end_login, account.name))
+    except TimeoutError as error:
+        raise LoginError(
+            f"A process that should become the user {account.name!r} has not got as far as the login shell in time.",
+            "If it is stopped, it is left behind; its number is not known. End the processes of this user.",
+        ) from error
+    except Exception as error:
         raise LoginError(f"This program can't become the user {account.name!r}: {error}", "") from error
-    return started[0]
+
+
+def _inheriting_nothing(
+    work: Callable[[], _Result], deadline: float, undo: Optional[Callable[[_Result], None]] = None
+) -> _Result:
+    """Do something in a thread without inheritable capabilities: they are those of a thread, and end with it.
+
+    A child that is another user's already, but runs no program yet, can be stopped by that user, and so the thread.
+
+    Raises:
+        TimeoutError: It is not done by the deadline; when it ever is, it is undone.
+    """
+    outcome: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            _let_nothing_be_inherited()
+            result = work()
+        except BaseException as error:
+            with contextlib.suppress(InvalidStateError):
+                outcome.set_exception(error)
+            return
+        try:
+            outcome.set_result(result)
+        except InvalidStateError:
+            if undo is not None:
+                undo(result)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(max(0.0, deadline - time.monotonic()))
+    except FutureTimeout:
+        if outcome.cancel():
+            raise TimeoutError("not done in time") from None
+        return outcome.result()  # at the last moment, or work has raised this itself
+    except BaseException:  # Ctrl-C
+        if not outcome.cancel() and undo is not None and outcome.exception() is None:
+            undo(outcome.result())
+        raise
 
 
 def _let_nothing_be_inherited() -> None:
@@ -155,12 +197,13 @@ def end_login(user: str, child: subprocess.Popen[bytes]) -> None:
 
 def _kill_as(user: str, targets: Sequence[str]) -> None:
     """Kill processes, or a group (negative), as their user, so that nobody else's can be meant."""
-    with contextlib.suppress(OSError, KeeperError, subprocess.TimeoutExpired):
+    with contextlib.suppress(OSError, KeeperError, subprocess.SubprocessError):
         command = [find_program("kill"), "-KILL", "--", *targets]
         account = find_account(user) if accounts.may_become_others() else None
         if account is None:
             command = [find_program("sudo"), "-n", "-u", user, *command]
-        subprocess.run(
+        run = partial(
+            subprocess.run,
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -173,6 +216,7 @@ def _kill_as(user: str, targets: Sequence[str]) -> None:
             group=account and account.gid,
             extra_groups=[] if account else None,
         )
+        _inheriting_nothing(run, time.monotonic() + _END_LIMIT)
 
 
 def reap(child: subprocess.Popen[bytes]) -> None:
@@ -184,11 +228,15 @@ def reap(child: subprocess.Popen[bytes]) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as listing:
-        for child in map(int, listing.read().split()):
-            found += [child, *_descendants(child)]
-    return found
+    found: dict[int, None] = {}
+    unasked = [pid]
+    while unasked:
+        parent = unasked.pop()
+        with contextlib.suppress(OSError), open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as listing:
+            children = [child for child in map(int, listing.read().split()) if child not in found]
+            found.update(dict.fromkeys(children))
+            unasked += children
+    return list(found)
 
 
 def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: int) -> Exception:

@@ -1,0 +1,37 @@
+"""Becoming another user: rules USER-11, USER-14. Whoever stops what is started there holds nobody up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from openjd.sessions._platform import posix_login
+from support.stage import READY_AND_WAIT
+
+
+def test_work_that_does_not_end_in_time() -> None:
+    """It is undone as soon as it ends."""
+    gate, undone = threading.Event(), threading.Event()
+    with pytest.raises(TimeoutError):
+        posix_login._inheriting_nothing(gate.wait, time.monotonic(), lambda _: undone.set())
+    gate.set()
+    assert undone.wait(10)
+
+
+def test_work_that_fails() -> None:
+    """Whatever it raises is raised where it was asked for."""
+    with pytest.raises(IndexError):
+        posix_login._inheriting_nothing([].pop, time.monotonic() + 10)
+
+
+def test_all_descendants_are_found() -> None:
+    with subprocess.Popen(["sh", "-c", '"$@"; true', "sh", *READY_AND_WAIT], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        (child,) = posix_login._descendants(shell.pid)
+        assert set(posix_login._descendants(os.getpid())) >= {shell.pid, child}
+        os.kill(child, 9)
