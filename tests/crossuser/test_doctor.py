@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -99,6 +100,8 @@ def test_there_is_no_such_account(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_there_is_no_such_group(capsys: pytest.CaptureFixture[str]) -> None:
     """Our own user needs no login."""
+    if os.geteuid() == 0:
+        pytest.skip("root is refused")
     status, lines = ask(capsys, "--user", ME, "--group", "no-such-group")
     assert lines[1:] == [
         "FAIL  There is no group 'no-such-group'.",
@@ -108,7 +111,35 @@ def test_there_is_no_such_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 1
 
 
+@pytest.mark.parametrize("group", ["root", None])
+def test_group_that_nobody_should_join(capsys: pytest.CaptureFixture[str], group: Optional[str]) -> None:
+    """The system's, or the program's own: advice is to make another one."""
+    need_account(ALICE)
+    group = group or accounts.group_name()
+    status, lines = ask(capsys, "--user", ALICE, "--group", group)
+    at = lines.index(f"FAIL  '{ALICE}' is not in the group '{group}'.")
+    assert lines[at + 1] == (
+        f"      To do: '{group}' is no group to share. Make one, and name it: groupadd {ALICE}-files; "
+        f"usermod --append --groups {ALICE}-files {ALICE}; usermod --append --groups {ALICE}-files {ME}"
+        "    (then start the program anew)"
+    )
+    assert status == 1
+
+
+def test_root_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(capsys, "--user", "root", "--group", "root") == (
+        1,
+        [
+            "FAIL  'root' may do everything on this host.",
+            "      To do: Choose another user.",
+            "Not ready: Sessions cannot run as 'root' with the group 'root'.",
+        ],
+    )
+
+
 def test_own_user(capsys: pytest.CaptureFixture[str], root: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root is refused")
     status, lines = ask(capsys, "--user", ME)
     assert lines[-2] == f"ok    A Session in {root}/OpenJD ran an action, and left nothing behind."
     assert not any("login as" in line for line in lines)

@@ -10,6 +10,8 @@ IS_POSIX = os.name == "posix"
 IS_WINDOWS = sys.platform == "win32"
 _SET_GROUPS_AND_USER = 1 << 6 | 1 << 7
 """CAP_SETGID and CAP_SETUID."""
+_FIRST_COMMON_GROUP = 1000
+"""The least number of a group that is not the system's."""
 
 
 class Account(NamedTuple):
@@ -75,6 +77,18 @@ def has_joined(group: str) -> Optional[bool]:
     except KeyError:
         return None
     return number == os.getegid() or number in os.getgroups()
+
+
+def is_reserved(group: str) -> bool:
+    """Whether a group is the system's, or the primary one of this program: who joins it gets at more than shared files.
+
+    Raises:
+        KeyError: There is no such group.
+    """
+    import grp
+
+    number = grp.getgrnam(group).gr_gid
+    return number < _FIRST_COMMON_GROUP or number == os.getegid()
 
 
 def members_of(group: str) -> set[str]:

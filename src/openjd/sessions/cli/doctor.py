@@ -51,6 +51,9 @@ def _findings(user: PosixSessionUser) -> Iterator[Finding]:
         remedy = f"useradd --create-home --shell /bin/sh {user.user}"
         yield Finding(f"There is no account {user.user!r}.", is_met=False, remedy=remedy)
         return
+    if account.uid == 0:
+        yield Finding(f"{user.user!r} may do everything on this host.", is_met=False, remedy="Choose another user.")
+        return
     yield Finding(f"The account {account.name!r} exists; its shell is {account.shell}.")
     findings = list(_group_findings(user, account))
     if not user.is_process_user():
@@ -70,16 +73,25 @@ def _group_findings(user: PosixSessionUser, account: accounts.Account) -> Iterat
     if is_member or accounts.is_root():
         yield Finding(f"This program may share its files with the group {group!r}.")
     else:
-        remedy = f"usermod --append --groups {group} {me}    (then start the program anew, from a new login)"
+        remedy = f"{_joining(group, user.user, me)}    (then start the program anew, from a new login)"
         yield Finding(f"This program, of {me!r}, is not in the group {group!r}.", is_met=False, remedy=remedy)
     if group in accounts.groups_of(account):
         yield Finding(f"{user.user!r} is in the group {group!r}.")
     else:
-        remedy = f"usermod --append --groups {group} {user.user}    (then start the program anew)"
+        remedy = f"{_joining(group, user.user, user.user)}    (then start the program anew)"
         yield Finding(f"{user.user!r} is not in the group {group!r}.", is_met=False, remedy=remedy)
     others = ", ".join(sorted(accounts.members_of(group) - {me, user.user}))
     if others:
         yield Finding(f"Others in the group {group!r} can read and change the files, and must be trusted: {others}.")
+
+
+def _joining(group: str, user: str, member: str) -> str:
+    """How an account gets into the group; into a new one, with the other account, if it should not join this one."""
+    if not accounts.is_reserved(group):
+        return f"usermod --append --groups {group} {member}"
+    shared = f"{user}-files"
+    joining = (f"usermod --append --groups {shared} {name}" for name in (user, accounts.user_name()))
+    return f"{group!r} is no group to share. Make one, and name it: groupadd {shared}; {'; '.join(joining)}"
 
 
 def _login_finding(user: PosixSessionUser) -> Finding:
