@@ -105,6 +105,13 @@ def test_what_cannot_be_so(impostor: Impostor, story: str) -> None:
     impostor.wait_until_lost()
 
 
+def test_what_it_says_cannot_drive_a_terminal(impostor: Impostor) -> None:
+    impostor.say(b"failed", b"1", "caf\u00e9 \x1b[2J\nok\u202e".encode())
+    impostor.say(b"")
+    impostor.wait_until_lost()
+    assert impostor.recorder.reasons[0] == "caf\u00e9 \\x1b[2J\\nok\\u202e"
+
+
 def test_frames_that_are_not_meant_for_anybody(impostor: Impostor) -> None:
     for fields in ((b"unknown", b"1"), (b"ended", b"2"), (b"exited", b"", b"0")):
         impostor.say(*fields)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from openjd.sessions._platform import posix_login
+from openjd.sessions._platform import accounts, posix_login
 from support.stage import READY_AND_WAIT
 
 
@@ -35,3 +35,9 @@ def test_all_descendants_are_found() -> None:
         (child,) = posix_login._descendants(shell.pid)
         assert set(posix_login._descendants(os.getpid())) >= {shell.pid, child}
         os.kill(child, 9)
+
+
+def test_what_a_login_prints_cannot_drive_a_terminal() -> None:
+    error = posix_login.why_no_greeting(accounts.user_name(), 3, b"\x1b]0;root\x07\n\xff", 12)
+    assert r'It said: "\x1b]0;root\x07 / ' in str(error)
+    assert str(error).isprintable()

@@ -14,6 +14,7 @@ from typing import Callable, Optional
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
+from openjd.sessions._platform.posix_login import printable
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
@@ -238,7 +239,7 @@ class PosixKeeper:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
+    return printable(data.decode("utf-8", "backslashreplace"))
 
 
 def _socket_of(descriptor: int) -> socket.socket:

@@ -15,7 +15,7 @@ from typing import Optional
 
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_birth import OLDEST_PYTHON, Birth
-from openjd.sessions._platform.posix_login import LOGIN_LIMIT
+from openjd.sessions._platform.posix_login import LOGIN_LIMIT, printable
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 
 ANSWER_LIMIT = 10.0
@@ -153,7 +153,8 @@ class LauncherLink:
     def _ask_for_child(self, *request: bytes) -> tuple[int, int]:
         answer = self._ask(*request)
         if answer[0] != b"keeper":
-            raise KeeperError(f"No keeper could be started for this Session's processes: {answer[2].decode()}")
+            reason = printable(answer[2].decode())
+            raise KeeperError(f"No keeper could be started for this Session's processes: {reason}")
         if not self._channel.descriptors:
             raise KeeperError(NO_DESCRIPTOR)
         return int(answer[2]), self._channel.descriptors.pop(0)

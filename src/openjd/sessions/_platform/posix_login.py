@@ -279,6 +279,11 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
     return OSError(f"the login {how}.{said.rstrip('.')}")
 
 
+def printable(text: str) -> str:
+    """What another user says, harmless to a terminal and a log: escaped where it is not printable."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def sudoers_line(user: str) -> str:
     """The one rule of sudo that is needed."""
     return f"{accounts.user_name()} ALL=({user}) NOPASSWD: ALL"
@@ -286,4 +291,4 @@ def sudoers_line(user: str) -> str:
 
 def _shortened(text: str) -> str:
     """The last lines of it, as one."""
-    return " / ".join(text.splitlines()[-5:])[-500:]
+    return printable(" / ".join(text.splitlines()[-5:])[-500:])
