@@ -15,7 +15,7 @@ from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_login import printable
-from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
 
@@ -247,7 +247,7 @@ def _socket_of(descriptor: int) -> socket.socket:
     try:
         return socket.socket(fileno=descriptor)
     except OSError as error:
-        os.close(descriptor)
+        close_elsewhere([descriptor])
         raise KeeperError(f"What came as the socket of a keeper is none: {error}") from error
 
 
