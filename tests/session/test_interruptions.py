@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Callable
 
 import pytest
 
 from openjd.sessions import ActionState, ActionStatus, SessionError
+from openjd.sessions._platform.directories import PrivateDirectory
 from support.moments import AtCall, AtLine, AtRecord
 from support.scripts import action, environment, file
 from support.stage import PATIENCE, READY_AND_WAIT, OpenStage, Stage, wait_until
@@ -139,6 +141,25 @@ def test_interruption_at_any_call(stage: Stage) -> None:
     """DESIGN §4: the same for each second call in an exit."""
     enter_many(stage)
     assert count_moments(lambda number: interrupt_at_call(stage, number, exit_of_innermost(stage)), 2) > 100
+
+
+@pytest.mark.loses_descriptors
+def test_interruption_of_writing_a_file(tmp_path: Path) -> None:
+    """WD-11: it is not taken for a failure of the file system, and no draft is left."""
+    directory = PrivateDirectory.open(str(tmp_path), None)
+
+    def act(number: int) -> bool:
+        moment = AtCall(number, interrupt)
+        is_written = False
+        with suppress(KeyboardInterrupt), moment:
+            directory.write("file", b"text", executable=False)
+            is_written = True
+        assert is_written != moment.has_come
+        assert {entry.name for entry in tmp_path.iterdir()} <= {"file", f".{tmp_path.name}.draft"}
+        return moment.has_come
+
+    assert count_moments(act) > 5
+    directory.close()
 
 
 def interrupt_at_call(stage: Stage, number: int, start: Callable[[], object]) -> bool:

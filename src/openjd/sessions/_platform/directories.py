@@ -287,7 +287,7 @@ class PrivateDirectory:
     def write(self, name: str, data: bytes, executable: bool) -> None:
         """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
         self._make_way_for(name)
-        descriptor = os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+        descriptor = self._open_draft()
         try:
             try:
                 _write_all(descriptor, data)
@@ -296,8 +296,15 @@ class PrivateDirectory:
                 os.close(descriptor)
             os.rename(self._draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except BaseException:
-            os.unlink(self._draft, dir_fd=self.descriptor)
+            self.remove(self._draft)  # if it is there: Ctrl-C may have come after it has got its name
             raise
+
+    def _open_draft(self) -> int:
+        try:
+            return os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+        except FileExistsError:  # Ctrl-C has left it
+            self.remove(self._draft)
+            return os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is still there and can be removed."""
