@@ -1,7 +1,7 @@
 """Output without measure (DIR-1 to DIR-8, DESIGN §11): memory stays bounded, nothing is lost, nobody else waits.
 
 The amounts are a hundredth of what the promises are about: memory would grow with them if it grew at all. With
-``OPENJD_SESSIONS_FLOODS=100`` in the environment they are the full ones, which takes half an hour.
+``OPENJD_SESSIONS_FLOODS=100`` in the environment they are the full ones, which takes some minutes.
 """
 
 from __future__ import annotations
