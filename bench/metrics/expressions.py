@@ -26,7 +26,6 @@ BINDINGS = (
 USES = [f"{{{{{binding.partition(' ')[0]}}}}}" for binding in BINDINGS]
 HOOK = {"command": "{{WrappedAction.Command}}", "args": ["{{WrappedAction.Args}}"]}
 WARM_UP = 10
-LABEL = f"`true` with {len(PARAMETERS)} parameters and {len(BINDINGS)} `let` bindings"
 
 
 def with_expressions(quick: bool) -> Values:

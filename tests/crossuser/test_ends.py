@@ -16,6 +16,20 @@ from support.bench import Watched, parent_of
 from support.programs import Begin
 from support.stage import READY_AND_WAIT, OpenStage, Stage, is_alive, shell, wait_until
 
+AS_ALICE = f"""
+from support.accounts import user_of
+from support.stage import Stage
+stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
+"""
+WITH_A_TREE = (
+    AS_ALICE
+    + """
+stage.start(*child("forks", "daemon"))
+stage.wait_for_line("ready")
+pids = stage.journal.after("Command started as pid: "), stage.journal.output[0].split()[1]
+"""
+)
+
 LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 SILENT = "The keeper of this Session's processes has not answered for 10 seconds; it and what it kept is terminated."
 
@@ -161,15 +175,13 @@ def test_our_own_death(begin: Begin, root: Path, how: int) -> None:
     """DESIGN §4: whatever ends the program, every process of the user's actions, keeper and launcher go."""
     need_account(ALICE)
     let_others_pass(root)
-    program = begin(f"""
-from support.accounts import user_of
-from support.stage import Stage
-stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
-stage.start(*child("forks", "daemon"))
-stage.wait_for_line("ready")
-say(stage.journal.after("Command started as pid: "), stage.journal.output[0].split()[1])
+    program = begin(
+        WITH_A_TREE
+        + """
+say(*pids)
 sys.stdin.read()
-""")
+"""
+    )
     process, descendant = map(int, program.read_line().split())
     keeper = parent_of(process)
     with Watched([process, descendant, keeper, parent_of(keeper)]) as watched:
@@ -181,19 +193,17 @@ def test_a_fork_of_ours_lives_on(begin: Begin, root: Path) -> None:
     """DESIGN §4: who holds our descriptors keeps nobody."""
     need_account(ALICE)
     let_others_pass(root)
-    program = begin(f"""
-from support.accounts import user_of
-from support.stage import Stage
-stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
-stage.start(*child("forks", "daemon"))
-stage.wait_for_line("ready")
+    program = begin(
+        WITH_A_TREE
+        + """
 if os.fork():
-    say(stage.journal.after("Command started as pid: "), stage.journal.output[0].split()[1])
+    say(*pids)
     os.kill(os.getpid(), signal.SIGKILL)
 os.close(1)
 os.close(2)
 sys.stdin.read()
-""")
+"""
+    )
     process, descendant = map(int, program.read_line().split())
     with Watched([process, descendant]) as watched:
         watched.wait_until_gone()
@@ -203,14 +213,14 @@ def test_what_a_dead_program_has_left_is_swept(begin: Begin, root: Path) -> None
     """DESIGN §11, USER-16: with the help of the user, who is noted in the owner mark."""
     need_account(ALICE)
     let_others_pass(root)
-    program = begin(f"""
-from support.accounts import user_of
-from support.stage import Stage
-stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
+    program = begin(
+        AS_ALICE
+        + """
 stage.run("sh", "-c", "mkdir -p own/a; echo x >own/a/f; chmod 0 own/a own")
 say(stage.session.working_directory)
 sys.stdin.read()
-""")
+"""
+    )
     directory = Path(program.read_line())
     assert sweep(root) == []
     assert (directory / "own").is_dir()

@@ -8,21 +8,20 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator
 from typing import Optional
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openjd.sessions import LOG, ActionError, ActionState
+from openjd.sessions import ActionError, ActionState
 from openjd.sessions._core.lines import MAX_LINE
 from openjd.sessions._core.output import Broken, Notice, OutputInterpreter, OutputItem, Text, Update, VariableChange
 from openjd.sessions._core.redaction import MASK, Redactor
 from support import child
 from support.scripts import action, environment, file, script
 from support.spelled import SPELLED
-from support.stage import READY_AND_WAIT, OpenStage, Stage
+from support.stage import OpenStage, Stage, seconds_to_cancel
 
 SECRET = "p@ss w/0rd'\"=&é!"
 SPELLINGS = {name: encode(SECRET).strip("b\"'") for name, encode in SPELLED.items() if " around" not in name}
@@ -34,23 +33,6 @@ def shown_in(text: str) -> list[str]:
 
 
 # All ways out of a Session
-
-
-@pytest.fixture
-def records() -> Iterator[list[logging.LogRecord]]:
-    """Every record of every level, as handlers get it."""
-    found: list[logging.LogRecord] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record)
-
-    handler, level = Keeper(), LOG.level
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.DEBUG)
-    yield found
-    LOG.setLevel(level)
-    LOG.removeHandler(handler)
 
 
 @pytest.fixture
@@ -230,15 +212,7 @@ def test_a_flood_of_secrets_delays_no_other_session(open_stage: OpenStage) -> No
     flooding = open_stage(session_id="flooding")
     flooding.start(*child("declare-secrets", "1000000"))
     flooding.wait_for_line(f"openjd_redacted_env: A={MASK}")
-    delays = []
-    for number in range(3):
-        other = open_stage(session_id=f"other {number}")
-        other.start(*READY_AND_WAIT)
-        other.wait_for_line("ready")
-        began = time.monotonic()
-        other.session.cancel_action()
-        assert other.wait().state is ActionState.CANCELED
-        delays.append(time.monotonic() - began)
+    delays = [seconds_to_cancel(open_stage(session_id=f"other {number}")) for number in range(3)]
     assert flooding.state == "RUNNING"
     assert min(delays) < 0.2
     flooding.session.cancel_action()

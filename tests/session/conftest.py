@@ -3,9 +3,9 @@
 import pytest
 
 from support.accounts import ALICE
-from support.fixtures import account, begin, gate, journal, open_stage, run, stage
+from support.fixtures import account, begin, gate, journal, open_stage, records, run, stage
 
-__all__ = ("account", "begin", "gate", "journal", "open_stage", "run", "stage")
+__all__ = ("account", "begin", "gate", "journal", "open_stage", "records", "run", "stage")
 
 AS_BOTH = {"test_cancel", "test_cleanup", "test_survivors", "test_time_limits"}
 """Modules whose stories are the same for our own user and another one."""

@@ -11,7 +11,7 @@ import pytest
 
 from openjd.sessions import ActionError, ActionState, ActionStatus, SessionError
 from support.scripts import environment, sh
-from support.stage import PATIENCE, READY_AND_WAIT, Gate, Stage, shell
+from support.stage import PATIENCE, READY_AND_WAIT, Gate, Stage, shell, wait_until
 
 GOOD = environment("Good", onEnter=sh("echo enter"), onExit=sh("echo exit"))
 BAD_ENTER = environment("Bad", onEnter=sh("echo openjd_fail: no licence; exit 3"), onExit=sh("echo exit"))
@@ -181,10 +181,10 @@ def test_entering_does_not_block_the_event_loop(stage: Stage, gate: Gate) -> Non
     slow = environment("Slow", onEnter=sh(gate.wait, timeout=20), onExit=sh(gate.wait, timeout=20))
 
     async def open_twice() -> None:
-        for count in (1, 3):
-            while len(stage.journal.calls) < count:
-                await asyncio.sleep(0.001)
-            gate.open()
+        await asyncio.to_thread(wait_until, lambda: len(stage.journal.calls) == 1)
+        gate.open()
+        await asyncio.to_thread(wait_until, lambda: len(stage.journal.calls) == 3)
+        gate.open()
 
     async def run() -> None:
         opener = asyncio.ensure_future(open_twice())
@@ -209,8 +209,7 @@ def test_cancelation_of_the_task(stage: Stage, moment: str) -> None:
 
     async def run() -> None:
         task = asyncio.ensure_future(work())
-        while "ready" not in stage.journal.output:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(stage.wait_for_line, "ready")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -6,7 +6,6 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -213,21 +212,6 @@ def test_command_line_that_declares_a_secret(stage: Stage) -> None:
     stage.run(*shell("echo openjd_redacted_env: K=hush"))
     [line] = [text for text in stage.journal.texts if text.startswith("Running command")]
     assert line == f"Running command sh -c 'echo openjd_redacted_env: {MASK}"
-
-
-@pytest.fixture
-def records() -> Iterator[list[logging.LogRecord]]:
-    """Every record, as handlers get it."""
-    found: list[logging.LogRecord] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record)
-
-    handler = Keeper()
-    LOG.addHandler(handler)
-    yield found
-    LOG.removeHandler(handler)
 
 
 def test_records_of_clients(stage: Stage, records: list[logging.LogRecord]) -> None:

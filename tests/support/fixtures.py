@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,23 @@ def journal() -> Iterator[Journal]:
     LOG.addHandler(made)
     yield made
     LOG.removeHandler(made)
+
+
+@pytest.fixture
+def records() -> Iterator[list[logging.LogRecord]]:
+    """Every record of every level, as handlers get it."""
+    found: list[logging.LogRecord] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record)
+
+    handler, level = Keeper(), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.DEBUG)
+    yield found
+    LOG.setLevel(level)
+    LOG.removeHandler(handler)
 
 
 @pytest.fixture

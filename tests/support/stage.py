@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
-from openjd.sessions import LOG, ActionStatus, LogContent, Session, SessionState
+from openjd.sessions import LOG, ActionState, ActionStatus, LogContent, Session, SessionState
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on what it waits for."""
@@ -270,3 +271,13 @@ def wait_until(is_so: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("It did not happen.")
+
+
+def seconds_to_cancel(stage: Stage) -> float:
+    """How long it takes to cancel an action that waits."""
+    stage.start(*READY_AND_WAIT)
+    stage.wait_for_line("ready")
+    began = time.monotonic()
+    stage.session.cancel_action()
+    assert stage.wait().state is ActionState.CANCELED
+    return time.monotonic() - began
