@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -31,11 +32,13 @@ class AtLine:
         self._hook = self._trace  # kept: the interpreter does not always hold what traces it
 
     def __enter__(self) -> AtLine:
+        gc.disable()  # finalizers of what others have left would be moments, too, at random
         sys.settrace(self._hook)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
+        gc.enable()
 
     @property
     def has_come(self) -> bool:
@@ -65,11 +68,13 @@ class AtCall:
         self._hook = self._profile
 
     def __enter__(self) -> AtCall:
+        gc.disable()
         sys.setprofile(self._hook)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
+        gc.enable()
 
     @property
     def has_come(self) -> bool:
