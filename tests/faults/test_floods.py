@@ -15,7 +15,7 @@ import pytest
 
 from openjd.sessions import ActionState
 from support import child
-from support.bench import parent_of
+from support.bench import parent_of, state_of
 from support.programs import Begin
 from support.stage import PATIENCE, READY_AND_WAIT, OpenStage, seconds_to_cancel, wait_until
 
@@ -190,7 +190,7 @@ def test_silent_actions_cost_nothing(open_stage: OpenStage) -> None:
     keepers = {parent_of(int(stage.journal.after("Command started as pid: "))) for stage in stages}
     assert len(keepers) == len(stages)
     pids = [os.getpid(), *keepers]
-    wait_until(lambda: all(state(keeper) == "S" for keeper in keepers))
+    wait_until(lambda: all(state_of(keeper) == "S" for keeper in keepers))
     before = sum(map(ticks, pids))
     switches = sum(map(wakings, keepers))
     threading.Event().wait(2)
@@ -199,10 +199,6 @@ def test_silent_actions_cost_nothing(open_stage: OpenStage) -> None:
     for stage in stages:
         stage.session.cancel_action()
         stage.wait()
-
-
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def ticks(pid: int) -> int:
