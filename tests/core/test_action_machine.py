@@ -274,11 +274,8 @@ def test_a_cancel_after_the_end_of_the_tree_signals_nothing() -> None:
 def test_a_cancel_before_the_process_is_kept() -> None:
     """LC-27."""
     action = Action(period=30)
-    assert not action.machine.is_canceled_before_start
     assert action.hears(CancelRequested()) == []
-    assert action.machine.is_canceled_before_start
     assert action.hears(Started(), at=150) == notifies(180)
-    assert not action.machine.is_canceled_before_start
     assert action.ends_with(*KILLED) == ActionStatus(CANCELED, exit_code=-9)
 
 

@@ -8,7 +8,6 @@ import signal
 
 import pytest
 
-from openjd.sessions._platform.protocol import Command
 from support import child
 from support.bench import Bench, Recorder
 from support.fake_platform import LOST, FakeKeeper, FakePlatform
@@ -57,7 +56,7 @@ def test_the_pipe_does_not_block(bench: Bench) -> None:
 
     taker = Taker(bench.loop)
     bench.recorders.append(taker)
-    bench.keeper.start(Command(child("exit", "0"), str(bench.directory), {}), taker)
+    bench.keeper.process(bench.command(child("exit", "0")), taker).start()
     bench.finish(taker)
     assert len(descriptors) == 1
 
@@ -177,9 +176,26 @@ def test_terminate_ends_what_the_command_has_left(bench: Bench) -> None:
 def test_terminate_at_once(bench: Bench) -> None:
     """A request may come before the start has been told."""
     process, recorder = bench.ask_for(child("deaf"))
+    bench.loop.turn()
     process.terminate()
     bench.finish(recorder)
     assert (recorder.code, recorder.heard) == (-9, ENDED)
+
+
+@pytest.mark.parametrize("earlier", [0, 1], ids=["the first one", "a later one"])
+@pytest.mark.parametrize("is_asked_for", [False, True], ids=["never asked for", "asked for too late"])
+def test_terminate_before_the_start(bench: Bench, earlier: int, is_asked_for: bool) -> None:
+    """API §9: an interrupted starter leaves nothing behind; there is no process then, and that is told once."""
+    for _ in range(earlier):
+        bench.run(*child("exit", "0"))
+    recorder = bench.new_recorder()
+    process = bench.keeper.process(bench.command(child("wait")), recorder)
+    process.terminate()
+    bench.loop.run_until(recorder.has_heard("not started"))
+    if is_asked_for:
+        process.start()
+    assert bench.run(*child("exit", "3")).code == 3
+    assert recorder.heard == ["not started"]
 
 
 def test_what_comes_too_late_does_nothing(bench: Bench) -> None:

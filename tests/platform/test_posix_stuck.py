@@ -85,7 +85,8 @@ def test_a_keeper_that_does_not_start_what_it_should(posix: Bench) -> None:
     keeper = keeper_of(posix)
     with Watched([keeper]) as watched:
         stop(posix, keeper)
-        _, recorder = posix.ask_for(child("wait"))
+        process, recorder = posix.ask_for(child("wait"))
+        process.check()
         posix.loop.clock.advance(2 * PATIENCE)
         assert (recorder.heard, recorder.reasons) == (["lost"], [SILENT])
         watched.wait_until_gone()
@@ -132,6 +133,7 @@ def test_a_keeper_that_takes_a_frame_in_pieces(posix: Bench) -> None:
     channel = posix.keeper._channel
     with stopped(posix, keeper_of(posix)):
         _, recorder = posix.ask_for(child("wait"), {f"V{number}": "x" * 1000 for number in range(1000)})
+        posix.loop.turn()
         assert posix.loop.watched_for_writing == {channel.fileno()}
     while channel.has_unsent:  # the next frames take the rest along, before the loop turns
         assert select.select([], [channel], [], PATIENCE)[1]

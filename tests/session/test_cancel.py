@@ -256,7 +256,7 @@ class Moment:
 NEVER_STARTED = "The action was canceled before its process was started."
 
 
-@pytest.mark.parametrize("record", ["--------- Running Task", "Phase: Setup", "Wrote: F", "Running command"])
+@pytest.mark.parametrize("record", ["--------- Running Task", "Phase: Setup", "Wrote: F"])
 @pytest.mark.parametrize("marks", [False, True])
 def test_cancel_during_setup(stage: Stage, record: str, marks: bool) -> None:
     """LC-27, API 7.3: on the starter's own thread, out of a log handler; the process is never started."""
@@ -267,6 +267,16 @@ def test_cancel_during_setup(stage: Stage, record: str, marks: bool) -> None:
     assert stage.wait() == ActionStatus(state=state, fail_message=NEVER_STARTED)
     assert [status.state for status in stage.journal.told] == [state]
     assert stage.journal.output == []
+    assert stage.state == "READY_ENDING"
+
+
+@pytest.mark.parametrize("marks", [False, True])
+def test_cancel_while_the_process_is_started(stage: Stage, marks: bool) -> None:
+    """LC-27: out of a log handler; the process has been asked for by then, and is canceled as soon as it runs."""
+    Moment(stage, "Running command", lambda: stage.session.cancel_action(mark_action_failed=marks))
+    stage.start(*READY_AND_WAIT)
+    status = stage.wait()
+    assert (status.state, status.exit_code) == (ActionState.FAILED if marks else ActionState.CANCELED, -9)
     assert stage.state == "READY_ENDING"
 
 

@@ -180,15 +180,24 @@ def interrupt_at_call(stage: Stage, number: int, start: Callable[[], object]) ->
     return moment.has_come
 
 
-@pytest.mark.parametrize("record", ["Phase: Setup", "Running command"])
-def test_interruption_of_a_log_handler_in_setup(stage: Stage, record: str) -> None:
+def test_interruption_of_a_log_handler_in_setup(stage: Stage) -> None:
     """DESIGN §4, LOG-7: it passes on, and the action is not left behind."""
-    stage.journal.addFilter(AtRecord(record, interrupt))
+    stage.journal.addFilter(AtRecord("Phase: Setup", interrupt))
     with pytest.raises(KeyboardInterrupt):
         stage.start("true")
     assert stage.wait() == ActionStatus(
         state=ActionState.CANCELED, fail_message="The start of the action was interrupted."
     )
+    assert stage.state == "READY_ENDING"
+
+
+def test_interruption_of_a_log_handler_while_the_process_is_started(stage: Stage) -> None:
+    """DESIGN §4, LOG-7: the process has been asked for by then, and is ended."""
+    stage.journal.addFilter(AtRecord("Running command", interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stage.start(*READY_AND_WAIT)
+    status = stage.wait()
+    assert (status.state, status.exit_code) == (ActionState.CANCELED, -9)
     assert stage.state == "READY_ENDING"
 
 

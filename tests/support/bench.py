@@ -119,14 +119,27 @@ class Bench:
         scope: str = "",
     ) -> tuple[Process, Recorder]:
         """Ask for a process, and wait for nothing."""
-        recorder = Recorder(self.loop)
-        self.recorders.append(recorder)
+        recorder = self.new_recorder()
+        keeper = keeper or self.keeper
+        process = keeper.process(self.command(argv, variables, directory, scope), recorder)
+        process.start()
+        self._last[keeper] = process, recorder
+        return process, recorder
+
+    def command(
+        self,
+        argv: Iterable[str],
+        variables: Optional[Mapping[str, str]] = None,
+        directory: Optional[Path] = None,
+        scope: str = "",
+    ) -> Command:
         folder = str(directory or self.directory)
         environment = {**os.environ, "OPENJD_SESSION_WORKING_DIR": folder, **(variables or {})}
-        command = Command(list(argv), folder, environment, scope)
-        keeper = keeper or self.keeper
-        self._last[keeper] = keeper.start(command, recorder), recorder
-        return self._last[keeper]
+        return Command(list(argv), folder, environment, scope)
+
+    def new_recorder(self) -> Recorder:
+        self.recorders.append(Recorder(self.loop))
+        return self.recorders[-1]
 
     def begin(
         self, name: str, *arguments: str, keeper: Optional[Keeper] = None, scope: str = ""

@@ -49,18 +49,31 @@ class FakeProcess:
         self._began = keeper.clock.now
         self._output = -1
         self.has_exited = True
+        self._is_asked_for = self._is_given_up = False
         self._is_notified = False
 
     # -- the protocol
+
+    def start(self) -> None:
+        if self._keeper.is_lost:
+            self._keeper.watcher.post(self.check)
+        if not self._is_given_up:
+            self._is_asked_for = True
+            self._keeper.post(self.begin)
 
     def notify(self, info: str) -> None:
         self._keeper.post(partial(self._take_notice, info))
 
     def terminate(self) -> None:
-        self._keeper.post(self.end)
+        if self._is_asked_for:
+            self._keeper.post(self.end)
+        else:
+            self._is_given_up = True
+            self._keeper.post(partial(self._observer.not_started, "The start was interrupted."))
 
     def check(self) -> None:
-        """Nobody who keeps it can be stuck."""
+        if self._keeper.is_lost:
+            self._observer.lost(LOST)
 
     # -- for tests, on the loop's thread
 
@@ -149,16 +162,13 @@ class FakeKeeper:
         self.clock = clock
         self.is_lost = False
         self.processes: list[FakeProcess] = []
-        self._watcher = watcher
+        self.watcher = watcher
         self._observer: Optional[ProcessObserver] = None
 
-    def start(self, command: Command, observer: ProcessObserver) -> FakeProcess:
+    def process(self, command: Command, observer: ProcessObserver) -> FakeProcess:
         process = FakeProcess(self, command, observer)
         self.processes.append(process)
         self._observer = observer
-        if self.is_lost:
-            self._watcher.post(partial(observer.lost, LOST))
-        self.post(process.begin)
         return process
 
     def release(self, scope: str) -> None:
@@ -181,7 +191,7 @@ class FakeKeeper:
         if any(process.descendants for process in self.processes):
             self.clock.call_later(SURVIVOR_GRACE, partial(self._be_gone, when_gone))
         else:
-            self._watcher.post(partial(self._be_gone, when_gone))
+            self.watcher.post(partial(self._be_gone, when_gone))
 
     def _be_gone(self, when_gone: Callable[[], None]) -> None:
         self.close()
@@ -202,7 +212,7 @@ class FakeKeeper:
 
     def post(self, call: Callable[[], None]) -> None:
         """Do something on the loop, if it is not too late then."""
-        self._watcher.post(lambda: None if self.is_lost else call())
+        self.watcher.post(lambda: None if self.is_lost else call())
 
 
 class FakePlatform:

@@ -172,7 +172,8 @@ class _Run:
         self.action.configure(_PlainOutput(), notify_period=None, time_limit=limit)
         try:
             self._keeper, command = prepare(self._loop.platform)
-            if self.action.start(self._keeper, command):
+            self.action.start(self._keeper, command)
+            if self.action.wait_for_start():
                 self._log.info(f"Command started as pid: {self.action.pid}", LogContent.PROCESS_CONTROL)
                 self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
                 tell(self._log, self._callback, ActionState.RUNNING)

@@ -156,11 +156,6 @@ class ActionMachine:
         self._notify_period = notify_period
         self._time_limit = time_limit
 
-    @property
-    def is_canceled_before_start(self) -> bool:
-        """Whether a cancel was kept while there was no process (rule LC-27)."""
-        return self.phase is Phase.PREPARING and self._kept_cancel is not None
-
     def handle(self, event: ActionEvent, now: float) -> list[ActionEffect]:
         """Take one event; give what has to be done, in order. An ended action answers with nothing."""
         if self.phase is Phase.ENDED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Optional, Union
+from typing import Optional, Protocol, Union
 
 from openjd.sessions._core.directives import (
     LOG_LEVELS,
@@ -90,6 +90,16 @@ class Notice:
 
 
 OutputItem = Union[Text, Update, VariableChange, LogLevel, Broken, Notice]
+
+
+class Interpreter(Protocol):
+    """Who understands what the process prints."""
+
+    def feed(self, block: bytes) -> list[OutputItem]:
+        """Give what a block of output says, in its order."""
+
+    def close(self) -> list[OutputItem]:
+        """Give what is left at the end of the output."""
 
 
 class OutputInterpreter:

@@ -42,7 +42,10 @@ class PosixProcess:
         self._keeper = keeper
         self._directory = os.fsencode(command.directory)
         self.number = number
+        self.command = command
         self.observer = observer
+        self.is_over = False
+        """Whether nothing more will be heard of it."""
         self._notices = 0
         self._told = [b""]
 
@@ -58,6 +61,9 @@ class PosixProcess:
             raise ValueError(f"{kind!r} after {self._told[-1]!r}")
         self._told.append(kind)
 
+    def start(self) -> None:
+        self._keeper.start(self)
+
     def notify(self, info: str) -> None:
         self._notices += 1
         self._keeper.send(b"notify", self.number, self._directory, info.encode())
@@ -66,14 +72,18 @@ class PosixProcess:
         self._keeper.send(b"terminate", self.number)
 
     def check(self) -> None:
+        if self._keeper.is_lost:
+            self.observer.lost(_KEEPER_LOST)
         self._keeper.expect_news()
 
 
 class PosixKeeper:
-    """Our end of a keeper; made on a caller's thread, used on the loop's."""
+    """Our end of a keeper; made on a caller's thread, used on the loop's, but for starts."""
 
     def __init__(self, channel: Channel, pid: int, account: PosixAccount, watcher: Watcher) -> None:
         self._channel = channel
+        self._sending = threading.Lock()
+        """Held while something is sent or the channel is closed: by the loop, and by a starter for one system call."""
         self._account = account
         self._pidfd = open_pidfd(pid)
         self._mark = secrets.token_hex(8).encode()
@@ -86,27 +96,45 @@ class PosixKeeper:
         self._when_gone: Optional[Callable[[], None]] = None
         self.is_lost = False
 
-    def start(self, command: Command, observer: ProcessObserver) -> PosixProcess:
-        if self.is_lost:
-            self._watcher.post(partial(observer.lost, _KEEPER_LOST))
+    def process(self, command: Command, observer: ProcessObserver) -> PosixProcess:
         self._count += 1
         self._process = PosixProcess(self, b"%d" % self._count, command, observer)
+        return self._process
+
+    def start(self, process: PosixProcess) -> None:
+        """Ask for a process. Most starts are one short frame, for which the loop needs not be woken."""
+        if not self._start_at_once(process):
+            self._watcher.post(partial(self._start_with_all, process))
+
+    def _start_at_once(self, process: PosixProcess) -> bool:
+        if not self._is_watched or not self._knows(process.command.environment):
+            return False
         try:
-            argv = [os.fsencode(argument) for argument in command.argv]
-            self._send_environment(command.environment)
+            frame = _start_frame(process)
+        except UnicodeEncodeError:
+            return False
+        with self._sending:
+            return not self.is_lost and self._channel.send_whole(*frame)
+
+    def _start_with_all(self, process: PosixProcess) -> None:
+        """Ask for a process, and send what the keeper needs for it first; on the loop's thread."""
+        command, observer = process.command, process.observer
+        try:
+            frame = _start_frame(process)
+            if not self._knows(command.environment):
+                variables = [os.fsencode(f"{name}={value}") for name, value in command.environment.items()]
+                self._channel.put(b"environment", *variables)
+                self._environment = command.environment
         except UnicodeEncodeError as error:
             reason = f"{error.object!r} cannot be written in this system's encoding, {error.encoding}"
             observer.not_started(f"Program {command.argv[0]!r} could not be started: {reason}.")
-            return self._process
-        where = (command.scope.encode(), os.fsencode(command.directory))
-        self.send(b"start", self._process.number, *where, *argv)
-        return self._process
+            return
+        self.send(*frame)
+        process.check()
 
-    def _send_environment(self, environment: Mapping[str, str]) -> None:
-        """Send the variables of processes from now on, if they have changed."""
-        if environment != self._environment and not self.is_lost:
-            self._channel.put(b"environment", *(os.fsencode(f"{name}={value}") for name, value in environment.items()))
-            self._environment = dict(environment)
+    def _knows(self, environment: Mapping[str, str]) -> bool:
+        """Whether the keeper has these variables already."""
+        return environment is self._environment or environment == self._environment
 
     def release(self, scope: str) -> None:
         self.send(b"release", scope.encode())
@@ -128,7 +156,8 @@ class PosixKeeper:
             self._is_watched = True
             self._channel.put(b"mark", self._mark)
         had_unsent = self._channel.has_unsent
-        self._channel.send(*fields)
+        with self._sending:
+            self._channel.send(*fields)
         if is_first or had_unsent or self._channel.has_unsent:
             self._watch()
         if fields[0] in _ANSWERED:
@@ -167,7 +196,8 @@ class PosixKeeper:
 
     def _on_ready(self) -> None:
         if self._channel.has_unsent:
-            self._channel.flush()
+            with self._sending:
+                self._channel.flush()
             self._watch()
         try:
             is_open, frames = self._channel.receive()
@@ -188,6 +218,8 @@ class PosixKeeper:
         kind, number, values = fields[0], fields[1], fields[2:]
         process = self._process
         if process is None or process.number != number:
+            if kind == b"started":  # it has been given up
+                os.close(self._channel.descriptors.pop(0))
             return
         observer = process.observer
         if kind in _FOLLOWS:
@@ -196,6 +228,7 @@ class PosixKeeper:
             self._tell_started(process, int(values[0]))
         elif kind == b"failed":
             observer.not_started(_text(values[0]))
+            process.is_over = True
         elif kind == b"unwritten":
             observer.notify_failed(f"cancel_info.json could not be written: {_text(values[0])}")
         elif kind == b"exited":
@@ -205,7 +238,7 @@ class PosixKeeper:
         elif kind == b"refused":
             observer.signal_refused(f"The process {_text(values[0])} may not be signalled by this user.")
         elif kind == b"ended":
-            self._process = None
+            process.is_over = True
             observer.tree_ended()
 
     def _tell_started(self, process: PosixProcess, pid: int) -> None:
@@ -230,12 +263,19 @@ class PosixKeeper:
         elif self._when_gone is None:  # the launcher may be gone, too
             threading.Thread(target=self._account.end_marked, args=(mark,), daemon=True).start()
         self._watcher.unwatch(self._channel.fileno())
-        self.forget()
+        with self._sending:
+            self.forget()
         process = self._process
-        if process is not None and not (process.has_exited and self._when_gone is not None):
+        if process is not None and not (process.is_over or (process.has_exited and self._when_gone is not None)):
             process.observer.lost(reason)
         if self._when_gone is not None:
             self._when_gone()
+
+
+def _start_frame(process: PosixProcess) -> tuple[bytes, ...]:
+    command = process.command
+    where = (command.scope.encode(), os.fsencode(command.directory))
+    return (b"start", process.number, *where, *(os.fsencode(argument) for argument in command.argv))
 
 
 def _text(data: bytes) -> str:

@@ -9,7 +9,7 @@ action that runs.
 to a keeper    ``environment`` N=value …   what the processes started from now on get
 ..             ``start`` n scope folder …  answered by ``started`` n id + descriptor, or ``failed``
 ..             ``notify`` n folder text    write cancel_info.json, then SIGTERM; or ``unwritten``
-..             ``terminate`` n             end the tree of action n
+..             ``terminate`` n             end the tree of action n; ``failed`` if it has not been started
 ..             ``release`` scope           notify, later end, what the actions of a scope left behind
 ..             ``leave``                   notify and end all that is left, then exit
 ..             ``mark`` text               what the marks of this keeper begin with
@@ -88,6 +88,8 @@ class Keeper(Resident):
         super().__init__(channel, host)
         self._environment: dict[bytes, bytes] = {}
         self._mark = b""
+        self._latest = 0
+        """The number of the action that was to be started last, or of one that is not to be started any more."""
         self._started: set[int] = set()
         """The groups that were started: all that can be found again where there is no subreaper (macOS)."""
         self._action: Optional[Action] = None
@@ -105,7 +107,7 @@ class Keeper(Resident):
             self._mark = arguments[0]
         elif kind == b"hello":
             self.channel.send(b"heard", b"")
-        elif kind == b"start":
+        elif kind == b"start" and self._is_new(arguments[0]):
             self._start(arguments[0], arguments[1], arguments[2], arguments[3:])
         elif kind == b"release":
             self._releases[arguments[0]] = Release()
@@ -115,6 +117,11 @@ class Keeper(Resident):
             os._exit(0)
         elif kind in (b"notify", b"terminate"):
             self._stop(kind, arguments)
+
+    def _is_new(self, number: bytes) -> bool:
+        """Whether nothing has been heard of this action yet."""
+        before, self._latest = self._latest, max(self._latest, int(number))
+        return self._latest > before
 
     def _start(self, number: bytes, scope: bytes, directory: bytes, argv: list[bytes]) -> None:
         if self._owners:
@@ -147,6 +154,8 @@ class Keeper(Resident):
 
     def _stop(self, kind: bytes, arguments: list[bytes]) -> None:
         action = self._action
+        if self._is_new(arguments[0]):  # whoever wanted to start it was interrupted
+            self.channel.send(b"failed", arguments[0], b"The start was interrupted.")
         if action is None or action.has_ended or action.number != arguments[0]:
             return
         if kind == b"notify":

@@ -20,6 +20,8 @@ MAX_FRAME = 64 * 1024 * 1024
 
 _SHORT = 64 * 1024
 """Bytes up to which frames are sent together."""
+_WHOLE = 8 * 1024 if sys.platform == "linux" else 0
+"""Bytes of a frame that the system takes as a whole or not at all."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
 _NOW = socket.MSG_DONTWAIT  # whatever whoever shares the socket makes of its mode
 _MOST_DESCRIPTORS = 16
@@ -81,6 +83,16 @@ class Channel:
     def put(self, *fields: bytes) -> None:
         """Add a frame that goes together with the next one, or at the latest with ``flush``."""
         self._unsent.append((encode_frame(*fields), None))
+
+    def send_whole(self, *fields: bytes) -> bool:
+        """Send a short frame in one step that nothing can interrupt; False if that can't be done now."""
+        frame = encode_frame(*fields)
+        try:
+            return not self._unsent and len(frame) <= _WHOLE and self.connection.send(frame, _NOW) > 0
+        except BlockingIOError:
+            return False
+        except OSError:  # the peer is gone; its end-of-file tells, too
+            return True
 
     def flush(self) -> None:
         """Send what is waiting, as far as the peer takes it."""

@@ -1,7 +1,8 @@
 """What the runtime asks of a system, and what a system asks of the loop.
 
 Everything about a running process happens on the loop's thread: requests are made there, and answers are told there.
-Only the methods of ``Platform`` may be called on any thread, and may block.
+Only a process is made and started on its starter's thread; and the methods of ``Platform`` may be called on any thread,
+and may block.
 """
 
 from __future__ import annotations
@@ -53,7 +54,14 @@ class ProcessObserver(Protocol):
 
 
 class Process(Protocol):
-    """A process that is being started or runs."""
+    """A process that is to be started, or runs."""
+
+    def start(self) -> None:
+        """Ask for it, on its starter's thread; the observer hears of it.
+
+        An exception (Ctrl-C) may strike anywhere in this call. After that ``terminate`` ends the process, if there is
+        one, and the observer hears of that or that there is none.
+        """
 
     def notify(self, info: str) -> None:
         """Write ``info`` to ``cancel_info.json`` in its working directory, then ask the command to end."""
@@ -72,8 +80,8 @@ class Keeper(Protocol):
     def is_lost(self) -> bool:
         """Whether the keeper has gone, so that a new one is needed."""
 
-    def start(self, command: Command, observer: ProcessObserver) -> Process:
-        """Ask for a process; the observer hears of it."""
+    def process(self, command: Command, observer: ProcessObserver) -> Process:
+        """Make a process known, on its starter's thread; the last one must have exited, or never have been started."""
 
     def release(self, scope: str) -> None:
         """End what the processes of a scope have left behind, first notified, later terminated; does not wait."""

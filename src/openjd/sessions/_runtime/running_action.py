@@ -10,6 +10,7 @@ import math
 import os
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -41,15 +42,7 @@ from openjd.sessions._core.action_events import (
 )
 from openjd.sessions._core.environments import VariableChanges
 from openjd.sessions._core.lifecycle import ActionMachine, Phase
-from openjd.sessions._core.output import (
-    Broken,
-    LogLevel,
-    Notice,
-    OutputItem,
-    Text,
-    Update,
-    VariableChange,
-)
+from openjd.sessions._core.output import Broken, Interpreter, LogLevel, Notice, OutputItem, Text, Update, VariableChange
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, Timer
@@ -63,6 +56,8 @@ if TYPE_CHECKING:
 
 START_LIMIT = 15.0
 """Seconds after which a start is given up; a keeper that does not answer is noticed before."""
+_LATE = 0.1
+"""Seconds after which a start that has not been answered is watched."""
 _CONTROL = LogContent.PROCESS_CONTROL
 
 
@@ -80,16 +75,6 @@ class ActionFuture(Future[ActionStatus]):
         import asyncio
 
         return asyncio.wrap_future(self).__await__()
-
-
-class Interpreter(Protocol):
-    """Who understands what the process prints."""
-
-    def feed(self, block: bytes) -> list[OutputItem]:
-        """Give what a block of output says, in its order."""
-
-    def close(self) -> list[OutputItem]:
-        """Give what is left at the end of the output."""
 
 
 class Audience(Protocol):
@@ -132,6 +117,8 @@ class RunningAction:
         self.initial_status = self._machine.status
         self._interpreter: Optional[Interpreter] = None
         self._process: Optional[Process] = None
+        self.is_canceled = False
+        """Whether a cancel has been asked for, by any thread."""
         self._stream: Optional[OutputStream] = None
         self._left: Sequence[str] = ()
         self._timers: dict[Deadline, Timer] = {}
@@ -146,17 +133,28 @@ class RunningAction:
         self._interpreter = interpreter
         self._machine.set_limits(notify_period=notify_period, time_limit=time_limit)
 
-    def start(self, keeper: Keeper, command: Command) -> bool:
-        """Ask for the process and wait for the answer; whether it runs."""
-        self.around.loop.post(partial(self._begin, keeper, command))
-        try:
-            self._answers.get(timeout=START_LIMIT)
-        except Empty:
-            self.around.loop.post(partial(self.lost, "The process was not started in time."))
+    def start(self, keeper: Keeper, command: Command) -> None:
+        """Ask for the process, unless the action has been canceled before."""
+        if self.is_canceled:
+            self.end_unstarted(StartFailed("The action was canceled before its process was started."))
+        else:
+            self._process = keeper.process(command, self)
+            self._process.start()
+
+    def wait_for_start(self) -> bool:
+        """Wait until the process runs; False if it does not."""
+        if self._process is not None:
+            give_up = partial(self.lost, "The process was not started in time.")
+            for seconds, when_late in ((_LATE, self._process.check), (START_LIMIT, give_up)):
+                with suppress(Empty):
+                    self._answers.get(timeout=seconds)
+                    break
+                self.around.loop.post(when_late)
         return self.pid is not None
 
     def cancel(self, request: CancelRequested) -> None:
         """Ask the action to end. Takes no lock, so that a signal handler may call it."""
+        self.is_canceled = True
         self.around.loop.post(partial(self._handle, request))
 
     def end_unstarted(self, event: Union[StartFailed, NothingToRun]) -> None:
@@ -271,16 +269,12 @@ class RunningAction:
 
     # -- the machine
 
-    def _begin(self, keeper: Keeper, command: Command) -> None:
-        if self._machine.is_canceled_before_start:
-            self._handle(StartFailed("The action was canceled before its process was started."))
-            self._answers.put(None)
-        else:
-            self._process = keeper.start(command, self)
-
     def _end_if_not_begun(self) -> None:
         if self._process is None:
             self._handle(StartFailed("The start of the action was interrupted."))
+        elif self.pid is None:
+            self._process.terminate()
+            self._process.check()
 
     def _handle(self, event: ActionEvent) -> None:
         self.around.loop.guarded(partial(self._handle_event, event), self._end_by_bug)

@@ -149,15 +149,16 @@ class SessionActions:
             self._log.info(f"openjd_fail: {reason}", LogContent.EXCEPTION_INFO)
             self._end_here(action, StartFailed(reason))
             return
-        self._log.subsection("Phase: Running action")
-        shown = _shown(resolved.shown or resolved.argv, self._log.redact)
-        self._log.info(f"Running command {shown}", LogContent.FILE_PATH | _CONTROL)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
             time_limit=resolved.timeout,
         )
-        if action.start(keeper, command):
+        action.start(keeper, command)
+        self._log.subsection("Phase: Running action")
+        shown = _shown(resolved.shown or resolved.argv, self._log.redact)
+        self._log.info(f"Running command {shown}", LogContent.FILE_PATH | _CONTROL)
+        if action.wait_for_start():
             self._announce_running(action)
 
     def _make_interpreter(self, action: RunningAction) -> OutputInterpreter:
