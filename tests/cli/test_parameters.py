@@ -89,6 +89,16 @@ def test_what_is_no_range_expression_is_refused() -> None:
     refused({"type": "RANGE_EXPR"}, '{"P": [1, 2]}', reason=reason)
 
 
+@pytest.mark.parametrize(("limits", "length", "expected"), [
+    ({"minLength": 5}, 3, "5 to 1024"), ({"maxLength": 2}, 3, "0 to 2"), ({}, 1025, "0 to 1024"),
+])  # fmt: skip
+def test_lengths_of_range_expressions(limits: dict[str, int], length: int, expected: str) -> None:
+    """2023-09 §2.10."""
+    reason = f"Parameter P of type RANGE_EXPR: expected {expected} characters, not {length}."
+    refused({"type": "RANGE_EXPR", **limits}, f"P=1-{'2' * (length - 2)}", reason=reason)
+    assert value({"type": "RANGE_EXPR", "minLength": 3, "maxLength": 3}, "P=1-2") == "1-2"
+
+
 # Lists
 
 LISTS: list[tuple[str, list[Any]]] = [
@@ -143,9 +153,10 @@ def test_constraints_of_lists_and_their_elements(definition: dict[str, Any], giv
     refused(definition, f"P={given}", reason=reason)
 
 
-def test_other_types_take_no_list() -> None:
-    reason = 'Parameter P of type STRING: expected a text or a number, not ["a"].'
-    refused({"type": "STRING"}, '{"P": ["a"]}', reason=reason)
+@pytest.mark.parametrize("given", ['["a"]', "true"])
+def test_other_types_take_neither_lists_nor_bools(given: str) -> None:
+    reason = f"Parameter P of type STRING: expected a text or a number, not {given}."
+    refused({"type": "STRING"}, f'{{"P": {given}}}', reason=reason)
 
 
 @pytest.mark.parametrize("given", ["null", '{"a": 1}'])

@@ -23,6 +23,7 @@ from openjd.model.v2023_09 import (
     JobBoolParameterDefinition,
     JobListPathParameterDefinition,
     JobPathParameterDefinition,
+    JobRangeExprParameterDefinition,
 )
 
 from openjd.sessions.cli.documents import InputError, given_document, is_file_reference
@@ -34,6 +35,8 @@ _BOOLS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+LONGEST_RANGE = 1024
+"""Characters of a range expression, unless its parameter says otherwise (2023-09 §2.10)."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -102,9 +105,20 @@ def _as_typed(definition: JobParameterDefinition, value: Value) -> Value:
         return _as_bool(definition, value)
     if definition.type.value.startswith("LIST["):
         return _as_list(definition, value)
-    if isinstance(value, list):
+    if isinstance(value, (bool, list)):
         raise _wrong(definition, "a text or a number", value)
+    if isinstance(definition, JobRangeExprParameterDefinition):
+        _check_length(definition, str(value))
     return str(value)
+
+
+def _check_length(definition: JobRangeExprParameterDefinition, value: str) -> None:
+    """Check what the model does not (2023-09 §2.10)."""
+    least, most = definition.minLength or 0, definition.maxLength or LONGEST_RANGE
+    if not least <= len(value) <= most:
+        raise ValueError(
+            f"Parameter {definition.name} of type RANGE_EXPR: expected {least} to {most} characters, not {len(value)}."
+        )
 
 
 def _as_bool(definition: JobParameterDefinition, value: Value) -> bool:
