@@ -61,6 +61,24 @@ def test_thousands_of_actions_in_a_session(begin: Begin) -> None:
     assert begin(ACTIONS).finish(4 * PATIENCE) == (0, ["True True", "True", "[]"], "")
 
 
+COLLECTOR = """
+import gc
+with new_session() as session:
+    run(session, "true")
+    gc.collect()
+    gc.disable()
+    for _ in range(20):
+        run(session, "true")
+    left = gc.collect()
+    say(left < 20 * 5 or left)
+"""
+
+
+def test_what_an_action_has_held_is_free_at_its_end(run: Run) -> None:
+    """DESIGN §4: without the collector, which takes its time in the midst of other actions."""
+    assert run(COLLECTOR) == ["True"]
+
+
 SESSIONS = (
     MEASURE
     + """

@@ -115,8 +115,8 @@ class OutputStream:
                 self._end()
             return False
         if not block:
-            self._end()
             self.close()
+            self._end()
             return False
         if self._has_ended:
             self._drop()

@@ -143,9 +143,10 @@ class RunningAction:
 
     def wait_for_start(self) -> bool:
         """Wait until the process runs; False if it does not."""
-        if self._process is not None:
+        process = self._process
+        if process is not None:  # else it has been canceled, or is over already
             give_up = partial(self.lost, "The process was not started in time.")
-            for seconds, when_late in ((_LATE, self._process.check), (START_LIMIT, give_up)):
+            for seconds, when_late in ((_LATE, process.check), (START_LIMIT, give_up)):
                 with suppress(Empty):
                     self._answers.get(timeout=seconds)
                     break
@@ -352,6 +353,8 @@ class RunningAction:
             self._disarm(deadline)
         if self._stream is not None:
             self._stream.end()
+            if not self._stream.is_open:
+                self._stream = self._process = None  # each refers to this action, too: no work for the collector
         left = [] if self._machine.has_tree_ended else [_SURVIVOR.format(process) for process in self._left]
         self._put(partial(self._tell_end, status, left))
 
