@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -144,18 +145,23 @@ def test_interruption_at_any_call(stage: Stage) -> None:
 
 
 @pytest.mark.loses_descriptors
-def test_interruption_of_writing_a_file(tmp_path: Path) -> None:
-    """WD-11: it is not taken for a failure of the file system, and no draft is left."""
+@pytest.mark.parametrize("put", [PrivateDirectory.create, PrivateDirectory.write])
+def test_interruption_of_writing_a_file(tmp_path: Path, put: Callable[..., None]) -> None:
+    """WD-11: it is not taken for a failure of the file system, and nothing incomplete can be read under its name."""
     directory = PrivateDirectory.open(str(tmp_path), None)
+    path = tmp_path / "file"
 
     def act(number: int) -> bool:
+        path.unlink(missing_ok=True)
         moment = AtCall(number, interrupt)
         is_written = False
         with suppress(KeyboardInterrupt), moment:
-            directory.write("file", b"text", executable=False)
+            put(directory, "file", b"text", executable=False)
             is_written = True
         assert is_written != moment.has_come
         assert {entry.name for entry in tmp_path.iterdir()} <= {"file", f".{tmp_path.name}.draft"}
+        if path.exists() and path.stat().st_mode & stat.S_IRUSR:
+            assert path.read_bytes() == b"text"
         return moment.has_come
 
     assert count_moments(act) > 5

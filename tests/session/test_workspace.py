@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import grp
+import itertools
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ from openjd.sessions._errors import ActionFailed, WorkspaceError
 from openjd.sessions._platform import directories, removal
 from openjd.sessions._runtime.sweeping import sweep
 from openjd.sessions._runtime.workspace import Workspace
+from support.moments import AtCall
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -488,7 +490,8 @@ def test_an_open_file_keeps_its_old_content_when_replaced(make: Make) -> None:
         assert reader.read() == b"old"
 
 
-def test_short_write_is_continued_and_its_failure_leaves_the_old_file(make: Make) -> None:
+@pytest.mark.parametrize("is_new", [False, True])
+def test_short_write_is_continued_and_its_failure_leaves_what_was_there(make: Make, is_new: bool) -> None:
     """WD-13: the system takes the first 5,000 bytes, and refuses the rest when it is offered."""
     workspace = make()
     Path(workspace.files.write("f", b"old"))
@@ -496,10 +499,10 @@ def test_short_write_is_continued_and_its_failure_leaves_the_old_file(make: Make
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:
         with pytest.raises(ActionFailed) as caught:
-            Path(workspace.files.write("f", b"x" * 10_000))
+            workspace.files.write("new" if is_new else "f", b"x" * 10_000, is_new=is_new)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(caught.value) == f"'f' cannot be written in '{workspace.files_directory}': File too large."
+    assert str(caught.value).endswith(f"' cannot be written in '{workspace.files_directory}': File too large.")
     assert (workspace.files_directory / "f").read_bytes() == b"old"
     assert os.listdir(workspace.files_directory) == ["f"]
 
@@ -537,16 +540,34 @@ def test_files_directory_is_not_reached_through_a_link(make: Make, tmp_path: Pat
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_reserved_names_are_new_empty_files(make: Make) -> None:
-    """FILE-3"""
-    workspace = make()
-    names = [workspace.files.reserve() for _ in range(50)]
-    assert sorted(os.listdir(workspace.files_directory)) == sorted(set(names))
-    assert {(workspace.files_directory / name).read_bytes() for name in names} == {b""}
-    for name in names:
-        workspace.files.remove(name)
-    workspace.files.remove("never there")
-    assert os.listdir(workspace.files_directory) == []
+def test_new_file_can_not_be_read_before_it_is_complete(make: Make) -> None:
+    """FILE-3, WD-11: it is looked at whenever anything is called while it is made."""
+    files, data = make().files, b"x" * 10_000
+    states = []
+
+    def is_looked_at(number: int) -> bool:
+        path = Path(files.path_of(str(number)))
+        look = AtCall(number, lambda: states.append((mode_of(path), path.stat().st_size) if path.exists() else None))
+        with look:
+            files.write(path.name, data, is_new=True)
+        assert path.read_bytes() == data
+        files.remove(path.name)
+        return look.has_come
+
+    assert len(list(itertools.takewhile(is_looked_at, itertools.count(1)))) > 5
+    assert set(states) == {None, (0o200, 0), (0o200, len(data)), (0o600, len(data))}
+
+
+def test_new_file_takes_nobodys_place(make: Make) -> None:
+    """FILE-3: it is made exclusively."""
+    files = make().files
+    there = Path(files.write("f", b"there"))
+    with pytest.raises(ActionFailed, match="File exists"):
+        files.write("f", b"data", is_new=True)
+    assert there.read_bytes() == b"there"
+    files.remove("f")
+    files.remove("f")
+    assert os.listdir(files.path) == []
 
 
 # The path mapping file

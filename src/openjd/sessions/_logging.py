@@ -157,8 +157,15 @@ class SessionLog:
 
     def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
         """Log several messages at once, one record each."""
-        if self.shows(logging.INFO):
-            self._emit(logging.INFO, [self.redact(message) for message in messages], content)
+        self._log_lines(logging.INFO, messages, content)
+
+    def debug_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
+        """The same for debugging: the messages are not asked for if nobody wants them."""
+        self._log_lines(logging.DEBUG, messages, content)
+
+    def _log_lines(self, level: int, messages: Iterable[str], content: Optional[LogContent]) -> None:
+        if self.shows(level):
+            self._emit(level, [self.redact(message) for message in messages], content)
 
     def section(self, title: str) -> None:
         """A section banner (rule LOG-4)."""

@@ -35,6 +35,7 @@ LONGEST_BINDING = 4096
 _DOTTED_NAME = re.compile(r"\s*[A-Za-z_]\w*(\s*\.\s*[A-Za-z_]\w*)+\s*", re.ASCII)
 _RAW_TYPES = {"path": "string", "list[path]": "list[string]", "chunk[int]": "string"}
 _TYPES = {"chunk[int]": "range_expr"}
+_NO_SYMBOLS = SymbolTable()
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Scope:
 
     def _resolve_names(self, text: FormatString, where: str) -> str:
         try:
-            return text.resolve(symtab=self._table)
+            return text.resolve(symtab=self._table if text.expressions else _NO_SYMBOLS)
         except ValueError as error:
             groups = sorted({name.rpartition(".")[0] + ".*" for name in self._table.symbols if "." in name})
             raise ActionFailed(

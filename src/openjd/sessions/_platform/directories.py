@@ -276,40 +276,42 @@ class PrivateDirectory:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def reserve(self) -> str:
-        """The name of a new empty file (FILE-3)."""
-        while True:
-            name = random_name()
-            with suppress(FileExistsError):
-                os.close(os.open(name, NEW_FILE, 0o600, dir_fd=self.descriptor))
-                return name
-
-    def write(self, name: str, data: bytes, executable: bool) -> None:
-        """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
-        self._make_way_for(name)
-        descriptor = self._open_draft()
+    def create(self, name: str, data: bytes, executable: bool) -> None:
+        """Make a file whose name nothing has, and nobody knows yet; none can read it before it is complete (FILE-3)."""
+        descriptor = os.open(name, NEW_FILE, stat.S_IWUSR, dir_fd=self.descriptor)
         try:
             try:
                 _write_all(descriptor, data)
                 self._give(descriptor, 0o700 if executable else 0o600)
             finally:
                 os.close(descriptor)
+        except BaseException:
+            self.remove(name)
+            raise
+
+    def write(self, name: str, data: bytes, executable: bool) -> None:
+        """Put a complete file in place of what had the name, which must be a regular file, if anything (WD-11)."""
+        self._check_replaceable(name)
+        try:
+            self._create_draft(data, executable)
             os.rename(self._draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except BaseException:
             self.remove(self._draft)  # if it is there: Ctrl-C may have come after it has got its name
             raise
 
-    def _open_draft(self) -> int:
+    def _create_draft(self, data: bytes, executable: bool) -> None:
         try:
-            return os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+            self.create(self._draft, data, executable)
         except FileExistsError:  # Ctrl-C has left it
             self.remove(self._draft)
-            return os.open(self._draft, NEW_FILE, 0o600, dir_fd=self.descriptor)
+            self.create(self._draft, data, executable)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is still there and can be removed."""
-        with suppress(OSError):
+        try:
             os.unlink(name, dir_fd=self.descriptor)
+        except OSError:
+            return
 
     def remove_inner(self, name: str) -> None:
         """Remove a directory in this one and what is in it, as far as that can be removed."""
@@ -317,17 +319,14 @@ class PrivateDirectory:
 
         remove_tree(self.path, name, self.descriptor)
 
-    def _make_way_for(self, name: str) -> None:
+    def _check_replaceable(self, name: str) -> None:
         try:
-            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            kind = stat.S_IFMT(os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode)
         except FileNotFoundError:
             return
-        if not stat.S_ISREG(status.st_mode):
-            kind = stat.S_IFMT(status.st_mode)
+        if kind != stat.S_IFREG:
             what = {stat.S_IFLNK: "A link", stat.S_IFDIR: "A directory"}.get(kind, "A pipe or device")
             raise OSError(errno.EEXIST, f"{what} is in its place, and only a regular file is ever replaced")
-        if status.st_size == 0:  # only reserved; to rename over a file makes a file system write to the disk at once
-            os.unlink(name, dir_fd=self.descriptor)
 
     def _give(self, descriptor: int, mode: int) -> None:
         """Set the group, then the mode, whatever the umask is; a group has what its owner has (WD-7, WD-11)."""

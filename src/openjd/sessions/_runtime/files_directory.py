@@ -55,25 +55,21 @@ class FilesDirectory:
         parent, name = os.path.split(self.path)
         return os.path.exists(os.path.join(parent, name.swapcase()))
 
-    def reserve(self) -> str:
-        """The name of a new, empty file.
-
-        Raises:
-            ActionFailed: None can be made.
-        """
-        try:
-            return self._directory.reserve()
-        except OSError as error:
-            raise unwritable("A file", self.path, error) from error
-
-    def write(self, name: str, data: bytes, *, executable: bool = False) -> str:
+    def write(self, name: str, data: bytes, *, executable: bool = False, is_new: bool = False) -> str:
         """Put a file in place of a regular file of that name, if there is one; gives its path.
+
+        Args:
+            name: The name of the file.
+            data: What is in it.
+            executable: Whether it is a program.
+            is_new: Whether the name has just been made up, so that nothing has it, and nobody knows it.
 
         Raises:
             ActionFailed: It cannot be written; what was there before is still there.
         """
+        put = self._directory.create if is_new else self._directory.write
         try:
-            self._directory.write(name, data, executable)
+            put(name, data, executable)
         except OSError as error:
             raise unwritable(repr(name), self.path, error) from error
         return self.path_of(name)

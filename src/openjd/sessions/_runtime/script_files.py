@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Optional
 
 from openjd.model.v2023_09 import EmbeddedFileText, EndOfLine
@@ -58,12 +59,13 @@ class ScriptFiles:
         self._needs_own_directory = is_apart
         self._log = log
         self._names: dict[str, str] = {}
+        self._is_written = False
 
     def allocate(self) -> dict[str, str]:
         """The symbols of the files, with their paths as values.
 
         Raises:
-            ActionFailed: A given file name cannot be used, or no name can be reserved.
+            ActionFailed: A given file name cannot be used, or the directory of its own cannot be made.
         """
         if not self._files:
             return {}
@@ -71,9 +73,10 @@ class ScriptFiles:
         if self._needs_own_directory:
             self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
+        self._names = self._names or {file.name: _name_of(file) for file in self._files}
         symbols = {
-            f"{self.owner.file_symbol}.{file.name}": self._directory.path_of(self._name_of(file))
-            for file in self._files
+            f"{self.owner.file_symbol}.{name}": self._directory.path_of(filename)
+            for name, filename in self._names.items()
         }
         lines = [f"Mapping: {symbol} -> {path}" for symbol, path in symbols.items()]
         self._log.info_lines(lines, LogContent.FILE_PATH | LogContent.PARAMETER_INFO)
@@ -89,14 +92,15 @@ class ScriptFiles:
             return
         self._log.info(f"Writing embedded files to disk for {self.owner.kind}.")
         written: dict[str, str] = {}
+        is_first, self._is_written = not self._is_written, True
         try:
             for file in self._files:
-                text = _with_line_ends(scope.resolve(file.data, f"{self._where(file)}, data"), file.endOfLine)
-                written[f"Wrote: {file.name} -> {self._write_file(file, text)}"] = text
+                text = scope.resolve(file.data, f"{self._where(file)}, data")
+                path = self._write_file(file, text, is_new=is_first and file.filename is None)
+                written[f"Wrote: {file.name} -> {path}"] = text
         finally:
             self._log.info_lines(written, LogContent.FILE_PATH)
-            for text in written.values():
-                self._log.debug(f"Contents:\n{text}", LogContent.FILE_CONTENTS)
+            self._log.debug_lines((f"Contents:\n{text}" for text in written.values()), LogContent.FILE_CONTENTS)
 
     def discard(self) -> None:
         """Remove the files with random names, which nothing can refer to any more."""
@@ -132,19 +136,18 @@ class ScriptFiles:
             raise ActionFailed(f"{self.owner.title}: {error}") from error
         self._needs_own_directory = False
 
-    def _name_of(self, file: EmbeddedFileText) -> str:
-        if file.name not in self._names:
-            try:
-                self._names[file.name] = self._directory.reserve() if file.filename is None else file.filename
-            except ActionFailed as error:
-                raise ActionFailed(f"{self._where(file)}: {error}") from error
-        return self._names[file.name]
-
-    def _write_file(self, file: EmbeddedFileText, text: str) -> str:
+    def _write_file(self, file: EmbeddedFileText, text: str, *, is_new: bool) -> str:
+        name, is_program = self._names[file.name], bool(file.runnable)
         try:
-            return self._directory.write(self._names[file.name], _encoded(text), executable=bool(file.runnable))
+            data = _with_line_ends(_encoded(text), file.endOfLine)
+            return self._directory.write(name, data, executable=is_program, is_new=is_new)
         except ActionFailed as error:
             raise ActionFailed(f"{self._where(file)}: {error}") from error
+
+
+def _name_of(file: EmbeddedFileText) -> str:
+    """The given name; or one that nobody has made up before, nor will (FILE-3)."""
+    return file.filename if file.filename is not None else token_hex(8)
 
 
 def _encoded(text: str) -> bytes:
@@ -157,9 +160,9 @@ def _encoded(text: str) -> bytes:
         ) from error
 
 
-def _with_line_ends(text: str, end_of_line: Optional[EndOfLine]) -> str:
+def _with_line_ends(data: bytes, end_of_line: Optional[EndOfLine]) -> bytes:
     """Line ends of a file: the host's own unless the template says otherwise (FILE-11)."""
-    if "\r" in text:  # a search for one character is far quicker
-        text = text.replace("\r\n", "\n")
+    if b"\r" in data:  # a search for one character is far quicker
+        data = data.replace(b"\r\n", b"\n")
     use_crlf = end_of_line == EndOfLine.CRLF or (end_of_line != EndOfLine.LF and os.linesep == "\r\n")
-    return text.replace("\n", "\r\n") if use_crlf else text
+    return data.replace(b"\n", b"\r\n") if use_crlf else data
