@@ -11,6 +11,7 @@ from openjd.model import parse_model
 from openjd.model.v2023_09 import Action
 
 from openjd.sessions._core.actions import CancelMethod, ResolvedAction, check_command_line, resolve_action
+from openjd.sessions._core.environments import compose_environment
 from openjd.sessions._core.scopes import Scope
 from openjd.sessions._errors import ActionFailed
 
@@ -176,7 +177,7 @@ def test_every_argument_and_variable_counts_with_its_end_and_address(text: str) 
     """WRAP-22: those of no length, too; and what is added when the command is started."""
     title = "Step 'S', onRun"
     resolved = ResolvedAction(("run", *[text] * 9_000), None, CancelMethod(None), title=title)
-    variables = {f"V{number:03}": text for number in range(1_000)}
+    variables = compose_environment({f"V{number:03}": text for number in range(1_000)})
     size = len(text.encode())
     length = 3 + 9_000 * size + 1_000 * (5 + size) + 10_001 * 9 + 4_096
     check_command_line(resolved, variables, 131_071, length)
@@ -189,7 +190,7 @@ def test_every_argument_and_variable_counts_with_its_end_and_address(text: str) 
 def test_longest_variable(length: int, number: str) -> None:
     """WRAP-22: its name and the equals sign count."""
     resolved = ResolvedAction(("run", "it"), None, CancelMethod(None), title="T")
-    variables = {"first": "1", "last": "2", number: "x" * (length - len(number) - 1)}
+    variables = compose_environment({"first": "1", "last": "2", number: "x" * (length - len(number) - 1)})
     if length <= 131_071:
         check_command_line(resolved, variables, 131_071, 2**20)
     else:

@@ -11,6 +11,7 @@ from openjd.model.v2023_09 import Environment
 
 from openjd.sessions._core.environments import (
     HOOKS,
+    Composition,
     EnteredEnvironment,
     EnvironmentStack,
     VariableChanges,
@@ -161,6 +162,17 @@ def test_changes_of_one_environment(
 def test_composition(layers: list[Mapping[str, Optional[str]]], expected: dict[str, str]) -> None:
     """ENV-16, ENV-18, ENV-19"""
     assert compose_environment(*layers) == expected
+
+
+def test_composition_is_done_again_only_if_a_layer_is_another() -> None:
+    """ENV-20"""
+    composition, outer = Composition(), {"A": "1", "B": "1"}
+    first = composition.of(outer, {})
+    inner = {"B": "2"}
+    second = composition.of(outer, inner)
+    assert composition.of(outer, inner) is second
+    assert composition.of(outer) == composition.of(dict(outer)) == first == outer
+    assert composition.of(outer, inner) == second == {"A": "1", "B": "2"}
 
 
 def test_unset_ends_with_its_environment() -> None:

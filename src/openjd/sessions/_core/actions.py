@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
+from openjd.sessions._core.environments import ProcessEnvironment, bytes_of
 from openjd.sessions._errors import ActionFailed
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _DEFAULT_TIMEOUTS = {"onExit": 300, "onWrapEnvExit": 300}
 _DEFAULT_NOTIFY_PERIODS = {"onRun": 120}
 _DEFAULT_NOTIFY_PERIOD = 30
 
-_SURELY_SHORT = 16_384
-"""Characters of a command line that every system allows."""
 _ADDRESS_AND_END = 9
 """Bytes that a system adds to each argument and variable."""
 _ADDED = 4096
@@ -96,7 +95,7 @@ def resolve_command_line(action: Action, scope: Scope, where: str) -> tuple[str,
 
 
 def check_command_line(
-    action: ResolvedAction, variables: Mapping[str, str], longest_argument: int, longest_command_line: int
+    action: ResolvedAction, variables: ProcessEnvironment, longest_argument: int, longest_command_line: int
 ) -> None:
     """Refuse what the system would refuse (WRAP-22).
 
@@ -109,18 +108,16 @@ def check_command_line(
     Raises:
         ActionFailed: An argument, a variable, or the whole is too long.
     """
-    texts = [*action.argv, *map("=".join, variables.items())]
-    added = _ADDRESS_AND_END * len(texts)
-    if not action.title or sum(map(len, texts), added) < _SURELY_SHORT:
+    if not action.title:
         return
-    lengths = [_bytes_of(text) for text in texts]
+    lengths = [*map(bytes_of, action.argv), *variables.lengths]
     if max(lengths) > longest_argument:
         index = next(index for index, length in enumerate(lengths) if length > longest_argument)
         raise ActionFailed(
             f"{action.title}: {_name_of(index, action, variables)} is {lengths[index]} bytes long; "
             f"this system allows {longest_argument}. Pass it in a file instead."
         )
-    length = sum(lengths, added + _ADDED)
+    length = sum(lengths) + _ADDRESS_AND_END * len(lengths) + _ADDED
     if length > longest_command_line:
         raise ActionFailed(
             f"{action.title}: the command line takes {length} bytes with its variables; this system allows "
@@ -132,10 +129,6 @@ def _name_of(index: int, action: ResolvedAction, variables: Mapping[str, str]) -
     """What the text of that index is: one of the arguments, or of the variables, which follow them."""
     count = len(action.argv)
     return f"argument {index} of the command line" if index < count else f"variable {list(variables)[index - count]!r}"
-
-
-def _bytes_of(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def wrapped_symbols(action: ResolvedAction, variables: Sequence[str]) -> dict[str, object]:

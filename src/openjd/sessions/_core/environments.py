@@ -7,8 +7,10 @@ the Session's lock, the changes to the action that collects them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import is_not
 from typing import TYPE_CHECKING, Optional
 
 from openjd.sessions._errors import EnvironmentOrderError, WrapConflictError
@@ -194,12 +196,41 @@ class EnvironmentStack:
         self._defined.update(values)
 
 
-def compose_environment(*layers: Variables) -> dict[str, str]:
+class ProcessEnvironment(dict[str, str]):
+    """The variables of a process. Never changed: to be given the same one again means that nothing has changed."""
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Bytes of each variable, as ``NAME=value``."""
+        return [bytes_of(f"{name}={value}") for name, value in self.items()]
+
+
+def bytes_of(text: str) -> int:
+    """How long a text is for the system."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+class Composition:
+    """Composes the variables of processes, anew only if there is another layer in the place of one of the last time."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Sequence[Variables], ProcessEnvironment] = ((), ProcessEnvironment())
+
+    def of(self, *layers: Variables) -> ProcessEnvironment:
+        """What ``compose_environment`` gives; layers that are given are not changed afterwards."""
+        known, environment = self._last
+        if len(known) != len(layers) or any(map(is_not, known, layers)):
+            environment = compose_environment(*layers)
+            self._last = layers, environment
+        return environment
+
+
+def compose_environment(*layers: Variables) -> ProcessEnvironment:
     """The variables of a process: later layers win, and what the last one unset is absent (ENV-18, ENV-19)."""
     merged: dict[str, Optional[str]] = {}
     for layer in layers:
         merged.update(layer)
-    return {name: value for name, value in merged.items() if value is not None}
+    return ProcessEnvironment({name: value for name, value in merged.items() if value is not None})
 
 
 def has_wrap_hooks(environment: Environment) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Optional, Union
 
-from openjd.sessions._core.environments import Variables, compose_environment
+from openjd.sessions._core.environments import Composition, ProcessEnvironment, Variables
 
 Inherit = Union[bool, Iterable[str]]
 """All of the variables (True), none (False), or those whose names match one of the patterns."""
@@ -23,7 +23,7 @@ def own_variables() -> Mapping[str, str]:
     global _decoded
     current = os.environ
     if type(current) is not os._Environ:  # somebody has put another mapping in its place
-        return current
+        return dict(current)
     encoded: dict[Any, Any] = current._data.copy()  # type: ignore[attr-defined]
     if encoded != _decoded[0]:
         decoded = {current.decodekey(name): current.decodevalue(value) for name, value in encoded.items()}
@@ -76,13 +76,13 @@ class ProcessVariables:
     base: Callable[[], Mapping[str, str]] = own_variables
     """Gives what there is to inherit; may raise KeeperError."""
     of_call: Variables = field(default_factory=dict)
+    composition: Composition = field(default_factory=Composition)
 
     def with_call(self, os_env_vars: Optional[Mapping[str, Optional[str]]]) -> ProcessVariables:
         """Those of one call. Raises ValueError as ``checked_variables`` does."""
         return replace(self, of_call=checked_variables(os_env_vars)) if os_env_vars else self
 
-    def with_layers(self, layers: Iterable[Variables]) -> dict[str, str]:
+    def with_layers(self, layers: Iterable[Variables]) -> ProcessEnvironment:
         """The environment of a process, given the layers of the entered environments."""
-        return compose_environment(
-            inherited_variables(self.inherit, self.base()), self.of_session, self.own, self.of_call, *layers
-        )
+        inherited = inherited_variables(self.inherit, self.base())
+        return self.composition.of(inherited, self.of_session, self.own, self.of_call, *layers)

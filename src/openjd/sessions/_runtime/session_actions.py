@@ -11,7 +11,7 @@ import shlex
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Callable, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
 from openjd.sessions._core.actions import ResolvedAction, check_command_line
-from openjd.sessions._core.environments import EnvironmentStack
+from openjd.sessions._core.environments import EnvironmentStack, ProcessEnvironment
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
@@ -47,7 +47,7 @@ class Plan:
     """Changes the state, under the lock: the call is accepted from now on."""
     prepare: Callable[[], Optional[ResolvedAction]]
     """Gives the action, or None if there is nothing to run; raises ActionFailed."""
-    variables: Callable[[], Mapping[str, str]]
+    variables: Callable[[], ProcessEnvironment]
     """Gives the environment of its process, once it is prepared."""
     banner: Optional[str] = None
     entering: Optional[str] = None
@@ -141,8 +141,9 @@ class SessionActions:
                 self._end_here(action, NothingToRun())
                 return
             directory, scope = self._resources.workspace.path, self.stack.innermost_scope
-            command = Command(resolved.argv, directory, plan.variables(), scope)
-            check_command_line(resolved, command.environment, longest_argument(), longest_command_line())
+            variables = plan.variables()
+            check_command_line(resolved, variables, longest_argument(), longest_command_line())
+            command = Command(resolved.argv, directory, variables, scope)
             keeper = self._resources.keeper()
         except (ActionFailed, KeeperError) as failure:
             reason = _shortened(self._resources.redactor.redact(str(failure)))
