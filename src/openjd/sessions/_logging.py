@@ -208,7 +208,8 @@ class SessionLog:
         new = logging.LogRecord.__new__
         for message in messages:
             record = new(logging.LogRecord)
-            record.__dict__ = {**template, "msg": message}
+            record.__dict__ = fields = template.copy()
+            fields["msg"] = message
             for handle in handles:
                 _call(handle, record)
 
@@ -216,21 +217,20 @@ class SessionLog:
         """What ``_make_record`` would give a record here and now, in half its time."""
         prototype = _prototype(level)
         now = time.time()
-        changed: dict[str, Any] = {
-            "session_id": self.session_id,
-            "levelname": logging.getLevelName(level),
-            "created": now,
-            "msecs": now % 1 * 1000 // 1,
-            "relativeCreated": prototype.relativeCreated + (now - prototype.created) * 1000,
-            "thread": threading.get_ident(),
-            "threadName": threading.current_thread().name,
-            "processName": _process_name(),
-        }
-        if hasattr(prototype, "taskName"):
-            changed["taskName"] = _task_name()
+        fields = prototype.__dict__.copy()
+        fields["session_id"] = self.session_id
+        fields["levelname"] = logging.getLevelName(level)
+        fields["created"] = now
+        fields["msecs"] = now % 1 * 1000 // 1
+        fields["relativeCreated"] = prototype.relativeCreated + (now - prototype.created) * 1000
+        fields["thread"] = threading.get_ident()
+        fields["threadName"] = threading.current_thread().name
+        fields["processName"] = _process_name()
+        if "taskName" in fields:
+            fields["taskName"] = _task_name()
         if content is not None:
-            changed["openjd_log_content"] = content
-        return {**prototype.__dict__, **changed}
+            fields["openjd_log_content"] = content
+        return fields
 
     def _make_record(self, level: int, message: str, content: Optional[LogContent]) -> logging.LogRecord:
         record = logging.getLogRecordFactory()(LOG.name, level, __file__, 0, message, (), None)

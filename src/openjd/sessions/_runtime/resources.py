@@ -173,7 +173,7 @@ def open_resources(
     if other is not None:
         default_loop().platform.login_variables(other)
     try:
-        workspace = Workspace.create(Path(root) if root is not None else None, group, other)
+        workspace = Workspace.create(root, group, other)
     except WorkspaceError as error:
         content = LogContent.COMMAND_OUTPUT | LogContent.FILE_PATH
         extra = {"session_id": session_id, "openjd_log_content": content}

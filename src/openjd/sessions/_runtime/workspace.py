@@ -10,7 +10,7 @@ import os
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._errors import WorkspaceError
 from openjd.sessions._runtime.files_directory import FilesDirectory, unwritable
@@ -41,7 +41,7 @@ class Workspace:
         return Path(self.files.path)
 
     @classmethod
-    def create(cls, root: Optional[Path], group: Optional[str], user: Optional[str] = None) -> Workspace:
+    def create(cls, root: Union[Path, str, None], group: Optional[str], user: Optional[str] = None) -> Workspace:
         """Make the directories and the owner mark.
 
         Args:
