@@ -81,7 +81,7 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Hide the secrets in one message; a value of several lines becomes one mask."""
-        if not self.has_secrets:
+        if not self._known:
             return text
         found = self._found_lines(text)
         if _LINE_END.search(text) is not None:

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Optional
 
 from openjd.model.v2023_09 import EmbeddedFileText, EndOfLine
@@ -96,8 +95,7 @@ class ScriptFiles:
         try:
             for file in self._files:
                 text = scope.resolve(file.data, f"{self._where(file)}, data")
-                path = self._write_file(file, text, is_new=is_first and file.filename is None)
-                written[f"Wrote: {file.name} -> {path}"] = text
+                written[f"Wrote: {file.name} -> {self._write_file(file, text, is_first)}"] = text
         finally:
             self._log.info_lines(written, LogContent.FILE_PATH)
             self._log.debug_lines((f"Contents:\n{text}" for text in written.values()), LogContent.FILE_CONTENTS)
@@ -136,32 +134,29 @@ class ScriptFiles:
             raise ActionFailed(f"{self.owner.title}: {error}") from error
         self._needs_own_directory = False
 
-    def _write_file(self, file: EmbeddedFileText, text: str, *, is_new: bool) -> str:
-        name, is_program = self._names[file.name], bool(file.runnable)
+    def _write_file(self, file: EmbeddedFileText, text: str, is_first: bool) -> str:
+        name, is_new = self._names[file.name], is_first and file.filename is None
         try:
-            data = _with_line_ends(_encoded(text), file.endOfLine)
-            return self._directory.write(name, data, executable=is_program, is_new=is_new)
+            data = _contents(text, file.endOfLine)
+            return self._directory.write(name, data, executable=bool(file.runnable), is_new=is_new)
         except ActionFailed as error:
             raise ActionFailed(f"{self._where(file)}: {error}") from error
 
 
 def _name_of(file: EmbeddedFileText) -> str:
     """The given name; or one that nobody has made up before, nor will (FILE-3)."""
-    return file.filename if file.filename is not None else token_hex(8)
+    return os.urandom(8).hex() if file.filename is None else file.filename
 
 
-def _encoded(text: str) -> bytes:
+def _contents(text: str, end_of_line: Optional[EndOfLine]) -> bytes:
+    """What is in a file; its line ends are the host's own unless the template says otherwise (FILE-10, FILE-11)."""
     try:
-        return text.encode("utf-8")
+        data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ActionFailed(
             f"data contains {text[error.start]!r}, which cannot be written as UTF-8. "
             "Remove it from the text, or from the parameter that the text uses."
         ) from error
-
-
-def _with_line_ends(data: bytes, end_of_line: Optional[EndOfLine]) -> bytes:
-    """Line ends of a file: the host's own unless the template says otherwise (FILE-11)."""
     if b"\r" in data:  # a search for one character is far quicker
         data = data.replace(b"\r\n", b"\n")
     use_crlf = end_of_line == EndOfLine.CRLF or (end_of_line != EndOfLine.LF and os.linesep == "\r\n")
