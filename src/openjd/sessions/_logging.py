@@ -247,7 +247,7 @@ def _records_are_usual() -> bool:
         and logging.logThreads
         and logging.logProcesses
         and logging.logMultiprocessing
-        and getattr(logging, "logAsyncioTasks", True)
+        and (sys.version_info < (3, 12) or logging.logAsyncioTasks)
     )
 
 

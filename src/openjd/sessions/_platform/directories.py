@@ -107,10 +107,10 @@ def _inspect(path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _upwards(path: str) -> dict[str, os.stat_result]:
-    found = {}
-    while path not in found:
+    found = {path: os.lstat(path)}
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
         found[path] = os.lstat(path)
-        path = os.path.dirname(path)
     return found
 
 
