@@ -94,7 +94,9 @@ class ScriptFiles:
         is_first, self._is_written = not self._is_written, True
         try:
             for file in self._files:
-                text = scope.resolve(file.data, f"{self._where(file)}, data")
+                text: str = file.data
+                if file.data.expressions:
+                    text = scope.resolve(file.data, f"{self._where(file)}, data")
                 written[f"Wrote: {file.name} -> {self._write_file(file, text, is_first)}"] = text
         finally:
             self._log.info_lines(written, LogContent.FILE_PATH)
