@@ -277,7 +277,7 @@ class PrivateDirectory:
             self.descriptor = -1
 
     def create(self, name: str, data: bytes, executable: bool) -> None:
-        """Make a file whose name nothing has, and nobody knows yet; none can read it before it is complete (FILE-3)."""
+        """Make a file of a name that nothing has; none but root can read it before it is complete (FILE-3)."""
         descriptor = os.open(name, NEW_FILE, stat.S_IWUSR, dir_fd=self.descriptor)
         try:
             try:
