@@ -25,7 +25,7 @@ def redactor(*secrets: str) -> Redactor:
 
 SECRETS = [
     *("swordfish", "0123456789abcdef-XYZ", "ab cd ef", "'quoted'!", "ünter~den.linden", "€€€€€€€€", "\\\\\\\\////"),
-    "p@ss w/0rd'\"\\$`%+=&<é😀>!",
+    *("p@ss w/0rd'\"\\$`%+=&<é😀>!", "a/secret\x7fwith delete"),
 ]
 
 

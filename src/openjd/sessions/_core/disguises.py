@@ -143,7 +143,11 @@ _MARKUP = {ord(char): f"\\u{ord(char):04x}" for char in "<>&'"}
 
 _TO_URL_SAFE = str.maketrans("+/", "-_")
 _IN_URLS = tuple(_url_tables())
-_IN_JSON = (_JSON, {**_JSON, **_escapes("/")}, {**_JSON, **_MARKUP})
+_IN_JSON = tuple(
+    {**_JSON, **of_some, **of_python}
+    for of_some in ({}, _escapes("/"), _MARKUP)
+    for of_python in ({}, {127: r"\u007f"})
+)
 _IN_LITERALS = (_LITERAL, {**_LITERAL, **_escapes("'")}, {**_LITERAL, **_escapes('"')})
 _IN_STRINGS: tuple[_Table, ...] = (
     *_IN_JSON,
