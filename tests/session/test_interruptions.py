@@ -113,6 +113,39 @@ def cancel_at_line(stage: Stage, number: int, start: Callable[[], object]) -> bo
     return moment.has_come
 
 
+def test_cancel_of_another_thread_that_stops_at_any_line(open_stage: OpenStage) -> None:
+    """LC-27: the starter goes on meanwhile; the action is canceled, and not failed."""
+
+    def act(number: int) -> bool:
+        stage = open_stage()
+        stops, may_go_on = threading.Event(), threading.Event()
+
+        def stop() -> None:
+            stops.set()
+            may_go_on.wait(PATIENCE)
+
+        def cancel() -> None:
+            with moment:
+                stage.session.cancel_action()
+            stops.set()
+
+        def begin_to_cancel() -> None:
+            canceler.start()
+            assert stops.wait(PATIENCE)
+
+        moment = AtLine(number, stop)
+        canceler = threading.Thread(target=cancel)
+        stage.journal.addFilter(AtRecord("Phase: Setup", begin_to_cancel))
+        stage.start(*READY_AND_WAIT)
+        may_go_on.set()
+        canceler.join(PATIENCE)
+        assert stage.wait().state is ActionState.CANCELED
+        stage.close()
+        return moment.has_come
+
+    assert count_moments(act) > 5
+
+
 # KeyboardInterrupt
 
 

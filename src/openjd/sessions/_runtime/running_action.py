@@ -155,8 +155,8 @@ class RunningAction:
 
     def cancel(self, request: CancelRequested) -> None:
         """Ask the action to end. Takes no lock, so that a signal handler may call it."""
-        self.is_canceled = True
         self.around.loop.post(partial(self._handle, request))
+        self.is_canceled = True  # only then: the starter, who looks at it, must not come first to the machine
 
     def end_unstarted(self, event: Union[StartFailed, NothingToRun]) -> None:
         """No process will be asked for."""
