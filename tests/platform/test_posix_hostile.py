@@ -206,8 +206,9 @@ def test_launcher_without_sense(answer: bytes) -> None:
         os.close(pidfd)
 
 
-def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
-    """Its closing waits in a thread of its own, and the loop goes on."""
+@contextlib.contextmanager
+def descriptor_whose_closing_waits() -> Iterator[int]:
+    """For whoever takes it over."""
     server = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(server.getsockname())
     with server, server.accept()[0]:  # who reads nothing
@@ -216,8 +217,30 @@ def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
         with suppress(BlockingIOError):
             while True:
                 client.send(b"x" * 65536)
-        impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=client.detach())
+        yield client.detach()
+
+
+def test_descriptor_whose_closing_waits(impostor: Impostor) -> None:
+    """Its closing waits in a thread of its own, and the loop goes on."""
+    with descriptor_whose_closing_waits() as descriptor:
+        impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=descriptor)
         impostor.wait_until_lost()
+
+
+def test_descriptor_that_comes_too_late(impostor: Impostor) -> None:
+    """The same for the output of a process that has been given up; it comes once."""
+    impostor.keeper.process(Command(["true"], "/", {}), impostor.recorder)
+    with descriptor_whose_closing_waits() as descriptor:
+        impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=descriptor)
+        assert not impostor.keeper.is_lost
+        impostor.say(b"started", b"1", b"%d" % os.getpid(), descriptor=os.open(os.devnull, os.O_RDONLY))
+        impostor.wait_until_lost()
+
+
+@pytest.mark.parametrize("number", [b"0", b"-1", b"2", b"x"])
+def test_output_of_no_process(impostor: Impostor, number: bytes) -> None:
+    impostor.say(b"started", number, b"1", descriptor=os.open(os.devnull, os.O_RDONLY))
+    impostor.wait_until_lost()
 
 
 def test_launcher_that_talks_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ class PosixKeeper:
         self._silence: Optional[Timer] = None
         self._environment: Optional[Mapping[str, str]] = None
         self._process: Optional[PosixProcess] = None
-        self._count = 0
+        self._count = self._last_dropped = 0
         self._when_gone: Optional[Callable[[], None]] = None
         self.is_lost = False
 
@@ -218,8 +218,8 @@ class PosixKeeper:
         kind, number, values = fields[0], fields[1], fields[2:]
         process = self._process
         if process is None or process.number != number:
-            if kind == b"started":  # it has been given up
-                os.close(self._channel.descriptors.pop(0))
+            if kind == b"started":
+                self._drop_output(int(number))
             return
         observer = process.observer
         if kind in _FOLLOWS:
@@ -240,6 +240,14 @@ class PosixKeeper:
         elif kind == b"ended":
             process.is_over = True
             observer.tree_ended()
+
+    def _drop_output(self, number: int) -> None:
+        """A process that has been given up was started after all. ValueError if it can't be so."""
+        if not self._last_dropped < number < self._count:
+            raise ValueError(f"output of process {number}")
+        self._last_dropped = number
+        close_elsewhere(self._channel.descriptors[:1])
+        del self._channel.descriptors[:1]
 
     def _tell_started(self, process: PosixProcess, pid: int) -> None:
         if not self._channel.descriptors:
