@@ -242,3 +242,26 @@ def test_a_descriptor_for_a_peer_that_has_gone_is_closed(pair: tuple[Channel, Ch
     right.close()
     left.send(b"started", descriptor=writer)
     assert not is_open(writer)
+
+
+# Frames in one step
+
+
+@pytest.mark.parametrize("room", [1, 4096, 8192, 16384, 0])
+@pytest.mark.parametrize("size", [1, 1000, 2000, 4000, 8000])
+def test_a_frame_is_sent_as_a_whole_or_not_at_all(pair: tuple[Channel, Channel], room: int, size: int) -> None:
+    """DESIGN §4: however little the system has room for, and however much waits there."""
+    left, right = pair
+    if room:
+        left.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    channel = Channel(left.connection.dup())
+    with closing(channel):
+        count = 0
+        while channel.send_whole(b"x" * size):
+            count += 1
+        received: list[list[bytes]] = []
+        while frames := right.receive()[1]:
+            received += frames
+        assert received == [[b"x" * size]] * count
+        channel.send(b"end")
+        assert right.receive() == (True, [[b"end"]])

@@ -20,8 +20,8 @@ MAX_FRAME = 64 * 1024 * 1024
 
 _SHORT = 64 * 1024
 """Bytes up to which frames are sent together."""
-_WHOLE = 8 * 1024 if sys.platform == "linux" else 0
-"""Bytes of a frame that the system takes as a whole or not at all."""
+_LONGEST_WHOLE = 8 * 1024 if sys.platform == "linux" else 0
+"""Bytes up to which a frame may be sent in one step."""
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
 _NOW = socket.MSG_DONTWAIT  # whatever whoever shares the socket makes of its mode
 _MOST_DESCRIPTORS = 16
@@ -67,6 +67,8 @@ class Channel:
         self._frames = FrameBuffer(limit)
         self._is_trusted = is_trusted
         self._unsent: list[tuple[bytes, Optional[int]]] = []
+        # Linux takes as a whole or not at all what fits into half of the buffer, less a few bytes
+        self._longest_whole = min(_LONGEST_WHOLE, connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 4)
 
     def fileno(self) -> int:
         return self.connection.fileno()
@@ -88,7 +90,7 @@ class Channel:
         """Send a short frame in one step that nothing can interrupt; False if that can't be done now."""
         frame = encode_frame(*fields)
         try:
-            return not self._unsent and len(frame) <= _WHOLE and self.connection.send(frame, _NOW) > 0
+            return not self._unsent and len(frame) <= self._longest_whole and self.connection.send(frame, _NOW) > 0
         except BlockingIOError:
             return False
         except OSError:  # the peer is gone; its end-of-file tells, too
