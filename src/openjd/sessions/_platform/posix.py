@@ -22,6 +22,8 @@ from openjd.sessions._types import ActionUsage
 _ANSWERED = (b"start", b"notify", b"terminate", b"hello")
 _SILENCE_LIMIT = 5.0
 """Seconds without an answer after which a keeper is asked whether it is there, and again after which it is given up."""
+_NEXT_TRY = 0.01
+"""Seconds after which a channel that could not be closed is closed."""
 _KEEPER_SILENT = (
     f"The keeper of this Session's processes has not answered for {2 * _SILENCE_LIMIT:g} seconds; "
     "it and what it kept is terminated."
@@ -83,7 +85,7 @@ class PosixKeeper:
     def __init__(self, channel: Channel, pid: int, account: PosixAccount, watcher: Watcher) -> None:
         self._channel = channel
         self._sending = threading.Lock()
-        """Held while something is sent or the channel is closed: by the loop, and by a starter for one system call."""
+        """Held while something is sent or the channel is closed; who holds it is a starter, or the loop's thread."""
         self._account = account
         self._pidfd = open_pidfd(pid)
         self._mark = secrets.token_hex(8).encode()
@@ -107,7 +109,7 @@ class PosixKeeper:
             self._watcher.post(partial(self._start_with_all, process))
 
     def _start_at_once(self, process: PosixProcess) -> bool:
-        if not self._is_watched or not self._knows(process.command.environment):
+        if self.is_lost or not self._is_watched or not self._knows(process.command.environment):
             return False
         try:
             frame = _start_frame(process)
@@ -156,12 +158,22 @@ class PosixKeeper:
             self._is_watched = True
             self._channel.put(b"mark", self._mark)
         had_unsent = self._channel.has_unsent
-        with self._sending:
-            self._channel.send(*fields)
+        self._channel.put(*fields)
+        self._unless_starting(self._channel.flush)
         if is_first or had_unsent or self._channel.has_unsent:
             self._watch()
         if fields[0] in _ANSWERED:
             self.expect_news()
+
+    def _unless_starting(self, call: Callable[[], None]) -> bool:
+        """Make a call, if no starter sends just now: a signal handler may hold it up there. Whether it was made."""
+        is_free = self._sending.acquire(blocking=False)
+        if is_free:
+            try:
+                call()
+            finally:
+                self._sending.release()
+        return is_free
 
     def expect_news(self) -> None:
         """Find out if nothing is heard from the keeper for some time from now on."""
@@ -190,14 +202,17 @@ class PosixKeeper:
             os.close(self._pidfd)
             self._pidfd = None
 
+    def _close(self) -> None:
+        if not self._unless_starting(self.forget):
+            self._watcher.call_later(_NEXT_TRY, self._close)
+
     def _watch(self) -> None:
         if not self.is_lost:
             self._watcher.watch(self._channel.fileno(), self._on_ready, is_writer=self._channel.has_unsent)
 
     def _on_ready(self) -> None:
         if self._channel.has_unsent:
-            with self._sending:
-                self._channel.flush()
+            self._unless_starting(self._channel.flush)
             self._watch()
         try:
             is_open, frames = self._channel.receive()
@@ -271,8 +286,8 @@ class PosixKeeper:
         elif self._when_gone is None:  # the launcher may be gone, too
             threading.Thread(target=self._account.end_marked, args=(mark,), daemon=True).start()
         self._watcher.unwatch(self._channel.fileno())
-        with self._sending:
-            self.forget()
+        self.is_lost = True
+        self._close()
         process = self._process
         if process is not None and not (process.is_over or (process.has_exited and self._when_gone is not None)):
             process.observer.lost(reason)
