@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from types import TracebackType
 from typing import Optional
 
+import pytest
+
 from openjd.sessions import ActionState, ActionStatus, SessionState
+from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions._platform.posix_account import PosixAccount
+from openjd.sessions._platform.posix_wire import MAX_FRAME, Channel, FrameBuffer, encode_frame
+from openjd.sessions._runtime import running_action
+from openjd.sessions._runtime.loop import default_loop
+from support.moments import AtRecord
 from support.stage import PATIENCE, Gate, Stage, shell
 
 
@@ -56,3 +65,48 @@ def test_a_start_that_comes_second_is_refused_and_changes_nothing(stage: Stage, 
     gate.open()
     assert stage.wait() == ActionStatus(ActionState.SUCCESS, exit_code=0)
     assert "done" in stage.journal.texts
+
+
+class IdleKeeper(threading.Thread):
+    """A keeper that is there, and starts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ours, self._theirs = socket.socketpair()
+        self.keeper = PosixKeeper(Channel(ours), -1, PosixAccount(None), default_loop())
+        self.heard: list[bytes] = []
+
+    def run(self) -> None:
+        frames = FrameBuffer(MAX_FRAME)
+        with self._theirs as connection:
+            while data := connection.recv(65536):
+                for fields in frames.feed(data):
+                    self.heard.append(fields[0])
+                    if fields[0] == b"hello":
+                        connection.sendall(encode_frame(b"heard", b""))
+                    elif fields[0] == b"leave":
+                        return
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_start_that_is_not_answered(stage: Stage, monkeypatch: pytest.MonkeyPatch, is_interrupted: bool) -> None:
+    """DESIGN §4: it is given up, also if nobody waits for it any more; what may come of it is to end."""
+    monkeypatch.setattr(running_action, "START_LIMIT", 0.3)
+    idle = IdleKeeper()
+    idle.start()
+    stage.session._actions._resources._keeper = idle.keeper
+    if is_interrupted:
+        stage.journal.addFilter(AtRecord("Running command", interrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage.start("true")
+    else:
+        stage.start("true")
+    assert stage.wait() == ActionStatus(ActionState.FAILED, fail_message="The process was not started in time.")
+    assert stage.state == "READY_ENDING"
+    stage.session.cleanup()
+    idle.join(PATIENCE)
+    assert b"terminate" in idle.heard
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt

@@ -145,8 +145,7 @@ class RunningAction:
         """Wait until the process runs; False if it does not."""
         process = self._process
         if process is not None:  # else it has been canceled, or is over already
-            give_up = partial(self.lost, "The process was not started in time.")
-            for seconds, when_late in ((_LATE, process.check), (START_LIMIT, give_up)):
+            for seconds, when_late in ((_LATE, process.check), (START_LIMIT, self._give_up_start)):
                 with suppress(Empty):
                     self._answers.get(timeout=seconds)
                     break
@@ -276,6 +275,12 @@ class RunningAction:
         elif self.pid is None:
             self._process.terminate()
             self._process.check()
+            self.around.loop.call_later(START_LIMIT, self._give_up_start)
+
+    def _give_up_start(self) -> None:
+        if self._machine.phase is Phase.PREPARING and self._process is not None:
+            self._process.terminate()
+            self.lost("The process was not started in time.")
 
     def _handle(self, event: ActionEvent) -> None:
         self.around.loop.guarded(partial(self._handle_event, event), self._end_by_bug)
