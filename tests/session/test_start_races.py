@@ -16,7 +16,7 @@ from openjd.sessions._platform.posix_wire import MAX_FRAME, Channel, FrameBuffer
 from openjd.sessions._runtime import running_action
 from openjd.sessions._runtime.loop import default_loop
 from support.moments import AtRecord
-from support.stage import PATIENCE, Gate, Stage, shell
+from support.stage import PATIENCE, READY_AND_WAIT, Gate, Stage, shell
 
 
 class Gateway:
@@ -65,6 +65,21 @@ def test_a_start_that_comes_second_is_refused_and_changes_nothing(stage: Stage, 
     gate.open()
     assert stage.wait() == ActionStatus(ActionState.SUCCESS, exit_code=0)
     assert "done" in stage.journal.texts
+
+
+def test_a_start_that_comes_while_the_session_is_cleaned_up(stage: Stage) -> None:
+    """LC-30: accepted just before the end, its action is ended, too."""
+    gateway = Gateway()
+    actions = stage.session._actions
+    actions.lock = gateway  # type: ignore[assignment]
+    cleaner = gateway.stopped = threading.Thread(target=stage.session.cleanup, daemon=True)
+    cleaner.start()
+    assert gateway.has_come.wait(PATIENCE)
+    stage.start(*READY_AND_WAIT)
+    gateway.may_pass.set()
+    assert stage.wait() == ActionStatus(ActionState.CANCELED, exit_code=-9)
+    cleaner.join(PATIENCE)
+    assert stage.state == "ENDED"
 
 
 class IdleKeeper(threading.Thread):

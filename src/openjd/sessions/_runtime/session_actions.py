@@ -13,7 +13,6 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
@@ -250,20 +249,31 @@ class SessionActions:
         Args:
             deadline: Moment of the monotonic clock until which a running action is waited for; None for no limit.
         """
-        if self.lifecycle.state is SessionState.RUNNING:
-            self._resources.terminate()
-            with suppress(TimeoutError):
-                self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        with self.lock:
-            if self.is_cleaned_up:
-                return
-            self.is_cleaned_up = True
-            self.lifecycle.cleanup()
+        has_time = True
+        while True:
+            if self.lifecycle.state is SessionState.RUNNING:
+                has_time = self._end_action(deadline)
+            with self.lock:
+                if self.is_cleaned_up:
+                    return
+                if not has_time or self.lifecycle.state is not SessionState.RUNNING:  # nor has one been started since
+                    self.is_cleaned_up = True
+                    self.lifecycle.cleanup()
+                    break
         try:
             self._give_back(deadline)
         except BaseException:  # Ctrl-C: whoever calls again finishes it
             self.is_cleaned_up = False
             raise
+
+    def _end_action(self, deadline: Optional[float]) -> bool:
+        """Terminate what runs; whether it has ended in time."""
+        self._resources.terminate()
+        try:
+            self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return False
+        return True
 
     def _give_back(self, deadline: Optional[float]) -> None:
         self._log.section("Session Cleanup")
