@@ -81,7 +81,7 @@ class Keeper(Protocol):
         """Whether the keeper has gone, so that a new one is needed."""
 
     def process(self, command: Command, observer: ProcessObserver) -> Process:
-        """Make a process known, on its starter's thread; the last one must have exited, or never have been started."""
+        """Make a process known, on its starter's thread; of the last one nothing is heard any more."""
 
     def release(self, scope: str) -> None:
         """End what the processes of a scope have left behind, first notified, later terminated; does not wait."""

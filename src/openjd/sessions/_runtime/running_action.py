@@ -1,6 +1,6 @@
 """One action from start to end: feeds its machine, and performs what the machine decides.
 
-All of it happens on the loop's thread but ``start`` and ``cancel``. What others are to hear of goes to the outbox.
+All of it happens on the loop's thread but starting, waiting and ``cancel``. What others are to hear of goes to the outbox.
 """
 
 from __future__ import annotations
