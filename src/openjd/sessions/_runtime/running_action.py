@@ -1,6 +1,6 @@
 """One action from start to end: feeds its machine, and performs what the machine decides.
 
-All of it happens on the loop's thread but starting, waiting and ``cancel``. What others are to hear of goes to the outbox.
+All of it happens on the loop's thread but starts and ``cancel``. What others are to hear of goes to the outbox.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class RunningAction:
         if self.is_canceled:
             self.end_unstarted(StartFailed("The action was canceled before its process was started."))
         else:
-            self._process = keeper.process(command, self)
-            self._process.start()
+            self._process = process = keeper.process(command, self)
+            process.start()
 
     def wait_for_start(self) -> bool:
         """Wait until the process runs; False if it does not."""
@@ -289,8 +289,7 @@ class RunningAction:
         """The action can't go on as it should: end it, and say why."""
         if self._process is not None:
             self._process.terminate()
-        for effect in self._machine.handle(Lost("Internal error of openjd.sessions; see the log."), time.monotonic()):
-            self._perform(effect)
+        self._handle_event(Lost("Internal error of openjd.sessions; see the log."))
 
     def _handle_event(self, event: ActionEvent) -> None:
         for effect in self._machine.handle(event, time.monotonic()):
@@ -341,8 +340,7 @@ class RunningAction:
             timer.cancel()
 
     def _reach_limit(self) -> None:
-        now = _utc(time.monotonic())
-        self._log_control(f"TIMEOUT - Runtime limit reached at {now}. Canceling action.")
+        self._log_control(f"TIMEOUT - Runtime limit reached at {_utc(time.monotonic())}. Canceling action.")
         self._handle(LimitReached())
 
     def _end_grace(self) -> None:
