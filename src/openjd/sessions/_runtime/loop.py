@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from openjd.sessions._logging import LOG, LogContent, renew_locks
 from openjd.sessions._platform import make_platform
-from openjd.sessions._runtime.delivery import Delivery
+from openjd.sessions._runtime.delivery import Delivery, as_a_whole
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.protocol import Platform
@@ -65,7 +65,6 @@ class Loop:
         self._lock = threading.Lock()
         self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
         self._joined: set[object] = set()
-        self._all_parted = threading.Event()
         self._mailbox: deque[Call] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -88,31 +87,26 @@ class Loop:
         """Be there until ``part`` is called with this key; the threads start if they don't run."""
         with self._lock:
             self._joined.add(key)
-            self._all_parted.clear()
-            self._start()
+        if self._thread is None:
+            as_a_whole(self._start)
 
     def part(self, key: object) -> None:
         """One user less; with the last one the threads stop, as soon as the mailbox is empty."""
         with self._lock:
             self._joined.discard(key)
-            if not self._joined:
-                self._all_parted.set()
         self.post(_nothing)
 
     def _start(self) -> None:
-        if self._thread is not None:
-            return
-        self._watched.clear()  # a start that Ctrl-C has interrupted is begun anew
-        self._selector = selectors.DefaultSelector()
-        self.watch(self._bell, self._answer_bell)
-        self.delivery.start()
-        self._thread = threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True)
-        try:
-            self._thread.start()
-        except BaseException:  # no thread could be had, or Ctrl-C
-            if not self._thread.is_alive():
-                self._thread = None
-            raise
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._watched.clear()  # a start for which no thread could be had is begun anew
+            self._selector = selectors.DefaultSelector()
+            self.watch(self._bell, self._answer_bell)
+            self.delivery.start()
+            thread = threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _is_used(self) -> bool:
         with self._lock:
@@ -227,8 +221,9 @@ class Loop:
         deadline = time.monotonic() + EXIT_LIMIT
         for user in list(self._users):
             user._end_at_exit(deadline)
-        if self._joined:  # Sessions that have been dropped just now
-            self._all_parted.wait(max(0.0, deadline - time.monotonic()))
+        thread = self._thread
+        if thread is not None:  # Sessions that have been dropped just now
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def forget(self) -> None:
         """This is a forked child: close what is the parent's."""

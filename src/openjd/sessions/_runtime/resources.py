@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Optional, Union
 
 from openjd.sessions._core.action_events import CancelRequested
@@ -106,9 +106,10 @@ class SessionResources:
             limit: Seconds in which what is left of the processes has to be gone.
         """
         if self._loop is not None and self._keeper is not None:
-            gone = threading.Event()
-            self._loop.post(partial(self._keeper.leave, gone.set))
-            gone.wait(limit)
+            gone: SimpleQueue[None] = SimpleQueue()
+            self._loop.post(partial(self._keeper.leave, partial(gone.put, None)))
+            with suppress(Empty):
+                gone.get(timeout=limit)
         for action in list(self._actions):
             if self._loop is not None:
                 self._loop.post(action.close)
