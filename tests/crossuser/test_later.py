@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 from openjd.sessions._platform import accounts
-from support.accounts import ALICE, HOST, let_others_pass, need_account
+from support.accounts import ALICE, HOST, MARK, is_for_tests, let_others_pass, need_account
 from support.programs import Program
 
 RULES = Path("/etc/sudoers.d/ojd-tests")
@@ -76,12 +76,15 @@ def no_rules() -> Iterator[Callable[[], None]]:
 def late_account() -> Iterator[str]:
     """An account that may be changed."""
     groups = f"{LATE}-files"
+    if accounts.find(LATE) is not None and not is_for_tests(LATE):
+        pytest.skip(f"somebody has an account {LATE}")
     remove_late()
-    root("groupadd", groups)
-    root("useradd", "--create-home", "--user-group", "--groups", groups, "--shell", "/bin/sh", LATE)
+    root("groupadd", "--password", f"!{MARK}", groups)
+    identity = ("--comment", MARK, "--create-home", "--user-group", "--groups", groups)
+    root("useradd", *identity, "--shell", "/bin/sh", LATE)
     root("usermod", "--append", "--groups", groups, HOST)
     rule = RULES.with_name(LATE)
-    rule.write_text(f"{HOST} ALL=({LATE}) NOPASSWD: ALL\n")
+    rule.write_text(f"# {MARK}\n{HOST} ALL=({LATE}) NOPASSWD: ALL\n")
     rule.chmod(0o440)
     yield LATE
     rule.unlink()
@@ -89,7 +92,7 @@ def late_account() -> Iterator[str]:
 
 
 def remove_late() -> None:
-    if accounts.find(LATE) is not None:
+    if is_for_tests(LATE):
         root("userdel", "--force", "--remove", LATE)
     subprocess.run(["/usr/sbin/groupdel", f"{LATE}-files"], capture_output=True)
 

@@ -14,14 +14,25 @@ from openjd.sessions._platform import accounts
 
 HOST = "ojd-host"
 ALICE, BOB = "ojd-alice", "ojd-bob"
-PREFIX = "ojd-"
+MARK = "made by .ci/accounts for tests"
+"""The comment of these accounts. Others of their names are somebody's."""
 
 
 def is_usable(name: str) -> bool:
     """Whether a test may run something as this account: as root, or as the account that is there for tests."""
-    if accounts.find(name) is None or not (accounts.may_become_others() or accounts.user_name() == HOST):
+    if not is_for_tests(name) or not (accounts.may_become_others() or accounts.user_name() == HOST):
         return False
     return all(is_open_to_all(Path(path).resolve()) for path in (sys.executable, __file__))
+
+
+def is_for_tests(name: str) -> bool:
+    """Whether an account is there, and was made for tests."""
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_gecos == MARK
+    except KeyError:
+        return False
 
 
 def is_open_to_all(file: Path) -> bool:
@@ -52,5 +63,5 @@ def account_uids() -> set[int]:
     """The numbers of the accounts that actions run as in tests."""
     import pwd
 
-    names = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall() if entry.pw_name.startswith(PREFIX)}
+    names = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall() if entry.pw_gecos == MARK}
     return {uid for name, uid in names.items() if name != HOST}
