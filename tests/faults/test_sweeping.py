@@ -149,8 +149,9 @@ def test_command_with_a_root_that_is_none(tmp_path: Path, capsys: pytest.Capture
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_command_tells_what_could_not_be_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The names are those that a job has given; they cannot drive a terminal."""
     directory = leave_behind(tmp_path, "abcdef01")
-    mounted = directory / "mounted"
+    mounted = directory / "\x1b[2J\nok\u202e\udcff"
     mounted.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], capture_output=True, check=False).returncode:
         pytest.skip("may not mount a file system")
@@ -158,7 +159,7 @@ def test_command_tells_what_could_not_be_deleted(tmp_path: Path, capsys: pytest.
         assert main(["sweep", str(tmp_path)]) == 1
         assert capsys.readouterr() == (
             "",
-            f"ERROR: could not delete {mounted}: Another file system is mounted there\n",
+            f"ERROR: could not delete {directory}/\\x1b[2J\\nok\\u202e\\udcff: Another file system is mounted there\n",
         )
     finally:
         subprocess.run(["umount", mounted], check=True)

@@ -38,6 +38,7 @@ class Impostor:
         self.channel = Channel(theirs)
         self.recorder = Recorder(loop)
         self._loop = loop
+        self._watched = ours.fileno()
         account = PosixAccount("nobody-of-this-name")
         self.keeper = PosixKeeper(Channel(ours, 1000), pid, account, loop)
         self.keeper.process(Command(["true"], "/", {}), self.recorder).start()
@@ -55,6 +56,8 @@ class Impostor:
     def close(self) -> None:
         self.recorder.close()
         self.channel.close()
+        if not self.keeper.is_lost:
+            self._loop.unwatch(self._watched)
         self.keeper.forget()
 
 
@@ -73,9 +76,11 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def impostor(loop: ManualLoop, bystander: subprocess.Popen[bytes]) -> Iterator[Impostor]:
     """One that claims to be another process."""
+    watched = loop.watched
     made = Impostor(loop, bystander.pid)
     yield made
     made.close()
+    assert loop.watched == watched
 
 
 @pytest.mark.parametrize(

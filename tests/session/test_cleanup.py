@@ -113,8 +113,8 @@ def test_directory_that_has_gone(stage: Stage) -> None:
 
 
 def test_what_cannot_be_deleted_is_named(stage: Stage) -> None:
-    """LC-34: each item with its reason, as warnings; nothing is raised."""
-    mounted = stage.session.working_directory / "mounted"
+    """LC-34: each item with its reason, as warnings; nothing is raised. Its name cannot drive a terminal."""
+    mounted = stage.session.working_directory / "caf\u00e9 \x1b[2J\nok\u202e\udcff"
     mounted.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "none", mounted], capture_output=True).returncode != 0:
         pytest.skip("needs the right to mount")
@@ -124,7 +124,8 @@ def test_what_cannot_be_deleted_is_named(stage: Stage) -> None:
         subprocess.run(["umount", mounted], check=True)
     assert stage.state == "ENDED"
     warnings = [line for line in stage.journal.lines if line.level == 30]
-    assert [line.text for line in warnings] == [f"Could not delete {mounted}: Another file system is mounted there"]
+    shown = f"{mounted.parent}/caf\u00e9 \\x1b[2J\\nok\\u202e\\udcff"
+    assert [line.text for line in warnings] == [f"Could not delete {shown}: Another file system is mounted there"]
     assert {line.content for line in warnings} == {LogContent.FILE_PATH | LogContent.EXCEPTION_INFO}
     assert sweep(mounted.parent.parent) == [mounted.parent]
 

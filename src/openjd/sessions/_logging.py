@@ -1,4 +1,4 @@
-"""The logger, the fields of its records, banners, and the one filter that hides secrets.
+"""The logger, the fields of its records, banners, the one filter that hides secrets, and what others say made printable.
 
 Rules: LOG-1 to LOG-8. Every record of a Session carries ``session_id``; most carry ``openjd_log_content``.
 A log handler or filter of somebody else that raises is reported the way ``logging`` itself reports it, and harms
@@ -290,6 +290,11 @@ def _handlers_of(logger: logging.Logger) -> list[logging.Handler]:
         found += current.handlers
         current = current.parent if current.propagate else None
     return found
+
+
+def printable(text: str) -> str:
+    """What another user says or names, harmless to a terminal and a log: escaped where it is not printable."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def log_host_information(log: SessionLog) -> None:

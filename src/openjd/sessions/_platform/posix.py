@@ -12,9 +12,9 @@ from functools import partial
 from typing import Callable, Optional
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._logging import printable
 from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
-from openjd.sessions._platform.posix_login import printable
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage

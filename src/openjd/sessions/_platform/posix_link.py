@@ -14,8 +14,9 @@ from importlib import resources
 from typing import Optional
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._logging import printable
 from openjd.sessions._platform.posix_birth import OLDEST_PYTHON, Birth
-from openjd.sessions._platform.posix_login import LOGIN_LIMIT, printable
+from openjd.sessions._platform.posix_login import LOGIN_LIMIT
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 
 ANSWER_LIMIT = 10.0

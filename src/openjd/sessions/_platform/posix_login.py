@@ -21,6 +21,7 @@ from functools import partial
 from typing import Callable, Optional, TypeVar
 
 from openjd.sessions._errors import KeeperError
+from openjd.sessions._logging import printable
 from openjd.sessions._platform import accounts
 
 LOGIN_LIMIT = 12.0
@@ -277,11 +278,6 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
         )
     how = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
     return OSError(f"the login {how}.{said.rstrip('.')}")
-
-
-def printable(text: str) -> str:
-    """What another user says, harmless to a terminal and a log: escaped where it is not printable."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def sudoers_line(user: str) -> str:

@@ -23,7 +23,7 @@ from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
 from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
-from openjd.sessions._logging import LogContent
+from openjd.sessions._logging import LogContent, printable
 from openjd.sessions._platform.limits import longest_argument, longest_command_line
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt, text_of
@@ -282,7 +282,8 @@ class SessionActions:
             self._log.info(f"Deleting working directory: {directory}", LogContent.FILE_PATH)
         limit = LEAVE_LIMIT if deadline is None else max(0.0, deadline - time.monotonic())
         for path, reason in self._resources.give_back(limit):
-            self._log.warning(f"Could not delete {path}: {reason}", LogContent.FILE_PATH | LogContent.EXCEPTION_INFO)
+            text = f"Could not delete {printable(str(path))}: {reason}"
+            self._log.warning(text, LogContent.FILE_PATH | LogContent.EXCEPTION_INFO)
         self._resources.disconnect()
 
     def _end_at_exit(self, deadline: float) -> None:

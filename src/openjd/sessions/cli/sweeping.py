@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from openjd.sessions._logging import printable
 from openjd.sessions._runtime.sweeping import swept
 from openjd.sessions.cli.arguments import SweepOptions
 from openjd.sessions.cli.output import Output
@@ -19,7 +20,7 @@ def sweep(options: SweepOptions, output: Output, complaints: Output) -> bool:
     is_clean = True
     for path, rest in swept(root, is_trial=options.dry_run):
         for name, reason in rest:
-            complaints.write(f"ERROR: could not delete {name}: {reason}\n")
+            complaints.write(f"ERROR: could not delete {printable(name)}: {reason}\n")
         if rest:
             is_clean = False
         else:
