@@ -98,6 +98,15 @@ def test_there_is_no_such_account(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_commands_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the names are."""
+    lines = ask(capsys, "--user", "it's;id", "--group", "g")[1]
+    assert lines[1] == """      To do: useradd --create-home --shell /bin/sh 'it'"'"'s;id'"""
+    if os.geteuid() != 0:
+        lines = ask(capsys, "--user", ME, "--group", "$(id)")[1]
+        assert lines[2] == "      To do: groupadd '$(id)'"
+
+
 def test_there_is_no_such_group(capsys: pytest.CaptureFixture[str]) -> None:
     """Our own user needs no login."""
     if os.geteuid() == 0:

@@ -73,6 +73,21 @@ def no_rules() -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
+def another_rule() -> Iterator[Callable[[str], None]]:
+    """Adds a line to the rules, until the end of the test."""
+    rules = RULES.read_text()
+    yield lambda line: put_rules(rules + line + "\n")
+    put_rules(rules)
+
+
+def put_rules(text: str) -> None:
+    fresh = RULES.with_name("ojd-tests.new")
+    fresh.write_text(text)
+    fresh.chmod(0o440)
+    fresh.rename(RULES)
+
+
+@pytest.fixture
 def late_account() -> Iterator[str]:
     """An account that may be changed."""
     groups = f"{LATE}-files"
@@ -161,6 +176,35 @@ say(sorted(os.listdir(os.environ["ROOT"])))
         f"ActionState.FAILED {denied.format(ALICE)}",
         "[]",
     ]
+
+
+def test_recording_is_switched_off_as_advised(
+    begin_as_host: Callable[[str], Program], another_rule: Callable[[str], None]
+) -> None:
+    """DESIGN §6: where sudo records input and output, the advised line ends that for this rule, and it only."""
+    program = begin_as_host("""
+try:
+    open_stage("ojd-recorded")
+except KeeperError as error:
+    show(error)
+say("ready")
+sys.stdin.readline()
+stage = open_stage("ojd-recorded")
+stage.run("id", "-un")
+say(*stage.journal.output)
+stage.close()
+""")
+    complaint = program.read_line()
+    program.wait_for("ready")
+    _, found, line = complaint.removesuffix(" None").partition(" line in the sudoers file is then: ")
+    assert found
+    recorded = subprocess.run(["sudo", "-l", "-U", HOST], stdout=subprocess.PIPE, text=True, check=True).stdout
+    another_rule(line)
+    program.say("")
+    assert program.finish() == (0, ["ojd-recorded"], "")
+    listed = subprocess.run(["sudo", "-l", "-U", HOST], stdout=subprocess.PIPE, text=True, check=True).stdout
+    added = [text for text in listed.splitlines() if text not in recorded.splitlines()]
+    assert [text.strip() for text in added] == ["(ojd-recorded) NOPASSWD: NOLOG_INPUT: NOLOG_OUTPUT: ALL"]
 
 
 @pytest.mark.parametrize("change", ["locked", "expired", "removed"])

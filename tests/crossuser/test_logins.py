@@ -65,7 +65,8 @@ def forget(name: str) -> None:
         ),
         pytest.param(
             "ojd-recorded",
-            "Switch that off for them, in sudoers: Defaults>ojd-recorded !log_input, !log_output",
+            "Switch that off for the one rule, whose line in the sudoers file is then: "
+            "ojd-host ALL=(ojd-recorded) NOPASSWD: NOLOG_INPUT: NOLOG_OUTPUT: ALL",
             marks=needs_sudo,
         ),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -34,6 +35,8 @@ _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
+_UNRECORDED = "NOPASSWD: NOLOG_INPUT: NOLOG_OUTPUT:"
+_NO_NAME_IN_SUDOERS = re.compile("#.*|[A-Z][A-Z0-9_]*")
 _CAPABILITY_VERSION = 0x20080522
 
 _Result = TypeVar("_Result")
@@ -73,7 +76,7 @@ def start_login(
     if accounts.may_become_others():
         return _become(account, command, (connection, talk), deadline)
     return subprocess.Popen(
-        [find_program("sudo"), "-n", "-u", account.name, "-i", *command],
+        [*_sudo(account), "-i", *command],
         stdin=connection.fileno(),
         stdout=talk.fileno(),
         stderr=talk.fileno(),
@@ -81,6 +84,12 @@ def start_login(
         cwd="/",
         start_new_session=True,
     )
+
+
+def _sudo(account: accounts.Account) -> list[str]:
+    """How ``sudo`` is asked to run something as another user; it would take a name that begins with # for a number."""
+    name = f"#{account.uid}" if account.name.startswith("#") else account.name
+    return [find_program("sudo"), "-n", "-u", name]
 
 
 def _become(
@@ -200,9 +209,10 @@ def _kill_as(user: str, targets: Sequence[str]) -> None:
     """Kill processes, or a group (negative), as their user, so that nobody else's can be meant."""
     with contextlib.suppress(OSError, KeeperError, subprocess.SubprocessError):
         command = [find_program("kill"), "-KILL", "--", *targets]
-        account = find_account(user) if accounts.may_become_others() else None
-        if account is None:
-            command = [find_program("sudo"), "-n", "-u", user, *command]
+        account = find_account(user)
+        is_direct = accounts.may_become_others()
+        if not is_direct:
+            command = [*_sudo(account), *command]
         run = partial(
             subprocess.run,
             command,
@@ -213,9 +223,9 @@ def _kill_as(user: str, targets: Sequence[str]) -> None:
             cwd="/",
             start_new_session=True,
             timeout=_END_LIMIT,
-            user=account and account.uid,
-            group=account and account.gid,
-            extra_groups=[] if account else None,
+            user=account.uid if is_direct else None,
+            group=account.gid if is_direct else None,
+            extra_groups=[] if is_direct else None,
         )
         _inheriting_nothing(run, time.monotonic() + _END_LIMIT)
 
@@ -258,7 +268,7 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
     if status == NO_SOCKET:
         return LoginError(
             f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output.",
-            f"Switch that off for them, in sudoers: Defaults>{user} !log_input, !log_output",
+            f"Switch that off for the one rule, whose line in the sudoers file is then: {sudoers_line(user, _UNRECORDED)}",
         )
     if status is None and amount >= _MUCH_NOISE:
         return LoginError(f"A login as {user!r} prints without end.{said}", _LOOK_AT_START_FILES)
@@ -274,15 +284,24 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
     if os.path.basename(account.shell) in ("nologin", "false"):
         return LoginError(
             f"The account {user!r} can't log in: its shell is {account.shell}.{said}",
-            f"Give it a shell, for example: usermod --shell /bin/sh {user}",
+            f"Give it a shell, for example: usermod --shell /bin/sh {shlex.quote(user)}",
         )
     how = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
     return OSError(f"the login {how}.{said.rstrip('.')}")
 
 
-def sudoers_line(user: str) -> str:
+def sudoers_line(user: str, tags: str = "NOPASSWD:") -> str:
     """The one rule of sudo that is needed."""
-    return f"{accounts.user_name()} ALL=({user}) NOPASSWD: ALL"
+    me = _in_sudoers(accounts.user_name(), os.geteuid())
+    return f"{me} ALL=({_in_sudoers(user, find_account(user).uid)}) {tags} ALL"
+
+
+def _in_sudoers(name: str, uid: int) -> str:
+    """How a sudoers file names an account: by its number where the name would be an alias, a number, or no name."""
+    account = accounts.find(name)
+    if account is None or account.uid != uid or not name.isprintable() or _NO_NAME_IN_SUDOERS.fullmatch(name):
+        return f"#{uid}"
+    return re.sub(r"([^\w.-])", r"\\\1", name)
 
 
 def _shortened(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from openjd.sessions._errors import SessionError
 from openjd.sessions._platform import accounts, check_platform
@@ -48,7 +49,7 @@ def examine(options: DoctorOptions, output: Output) -> bool:
 def _findings(user: PosixSessionUser) -> Iterator[Finding]:
     account = accounts.find(user.user)
     if account is None:
-        remedy = f"useradd --create-home --shell /bin/sh {user.user}"
+        remedy = f"useradd --create-home --shell /bin/sh {quote(user.user)}"
         yield Finding(f"There is no account {user.user!r}.", is_met=False, remedy=remedy)
         return
     if account.uid == 0:
@@ -68,7 +69,7 @@ def _group_findings(user: PosixSessionUser, account: accounts.Account) -> Iterat
     group, me = user.group, accounts.user_name()
     is_member = accounts.has_joined(group)
     if is_member is None:
-        yield Finding(f"There is no group {group!r}.", is_met=False, remedy=f"groupadd {group}")
+        yield Finding(f"There is no group {group!r}.", is_met=False, remedy=f"groupadd {quote(group)}")
         return
     if is_member or accounts.is_root():
         yield Finding(f"This program may share its files with the group {group!r}.")
@@ -88,9 +89,9 @@ def _group_findings(user: PosixSessionUser, account: accounts.Account) -> Iterat
 def _joining(group: str, user: str, member: str) -> str:
     """How an account gets into the group; into a new one, with the other account, if it should not join this one."""
     if not accounts.is_reserved(group):
-        return f"usermod --append --groups {group} {member}"
-    shared = f"{user}-files"
-    joining = (f"usermod --append --groups {shared} {name}" for name in (user, accounts.user_name()))
+        return f"usermod --append --groups {quote(group)} {quote(member)}"
+    shared = quote(f"{user}-files")
+    joining = (f"usermod --append --groups {shared} {quote(name)}" for name in (user, accounts.user_name()))
     return f"{group!r} is no group to share. Make one, and name it: groupadd {shared}; {'; '.join(joining)}"
 
 
