@@ -1,4 +1,4 @@
-"""The logger, the fields of its records, banners, the one filter that hides secrets, and what others say made printable.
+"""The logger, the fields of its records, banners, the one filter that hides secrets, and text of others made harmless.
 
 Rules: LOG-1 to LOG-8. Every record of a Session carries ``session_id``; most carry ``openjd_log_content``.
 A log handler or filter of somebody else that raises is reported the way ``logging`` itself reports it, and harms

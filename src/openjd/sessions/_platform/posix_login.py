@@ -35,7 +35,6 @@ _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
-_UNRECORDED = "NOPASSWD: NOLOG_INPUT: NOLOG_OUTPUT:"
 _NO_NAME_IN_SUDOERS = re.compile("#.*|[A-Z][A-Z0-9_]*")
 _CAPABILITY_VERSION = 0x20080522
 
@@ -268,7 +267,8 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
     if status == NO_SOCKET:
         return LoginError(
             f"sudo passes nothing on untouched to processes of {user!r}: it records their input and output.",
-            f"Switch that off for the one rule, whose line in the sudoers file is then: {sudoers_line(user, _UNRECORDED)}",
+            "Switch that off for the one rule, whose line in the sudoers file is then: "
+            + sudoers_line(user, "NOPASSWD: NOLOG_INPUT: NOLOG_OUTPUT:"),
         )
     if status is None and amount >= _MUCH_NOISE:
         return LoginError(f"A login as {user!r} prints without end.{said}", _LOOK_AT_START_FILES)
