@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from openjd.sessions import ActionState, LogContent, PosixSessionUser
 from openjd.sessions._platform import accounts
 from support import child
-from support.accounts import ALICE, BOB, account_uids, user_of
+from support.accounts import ALICE, BOB, account_uids, let_others_pass, need_account, user_of
 from support.bench import parent_of
-from support.programs import command_of
+from support.programs import Begin, command_of
 from support.scripts import environment, file, script, sh
 from support.stage import READY_AND_WAIT, OpenStage, Stage, shell
 
@@ -200,3 +201,28 @@ def test_programs_own_process_is_out_of_reach(alice: Stage) -> None:
     alice.run(*shell(f"{reads}; ls /proc/{me}/fd && echo read; kill -0 {me} && echo signalled; echo done"))
     assert alice.journal.output[-1] == "done"
     assert not {"read", "signalled"} & set(alice.journal.output)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's keyrings")
+def test_keys_of_the_program_are_out_of_reach(begin: Begin, root: Path) -> None:
+    """USER-9: those of its session keyring, which processes inherit; the program keeps them."""
+    need_account(ALICE)
+    let_others_pass(root)
+    output = begin(f"""
+from support import keys
+from support.accounts import user_of
+from support.stage import Stage
+try:
+    key = keys.add_to_new_session_keyring(b"topsecret")
+except OSError as error:
+    say("no keyrings:", error)
+    sys.exit()
+stage = Stage(Path(os.environ["ROOT"]), user=user_of({ALICE!r}))
+stage.run(sys.executable, "-I", "-S", keys.__file__, str(key))
+say(*stage.journal.output)
+stage.close()
+say(keys.read(key))
+""").finish()
+    if output[1][0].startswith("no keyrings: "):
+        pytest.skip(output[1][0])
+    assert output == (0, ["not found, not readable, not listed", "b'topsecret'"], "")

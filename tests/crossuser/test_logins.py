@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from openjd.sessions import KeeperError, Session
 from openjd.sessions._platform import accounts, posix_login
-from support.accounts import HOST, need_account, user_of
-from support.stage import Stage
+from openjd.sessions._platform.posix_account import PosixAccount
+from openjd.sessions._platform.posix_login import LoginError
+from support import child
+from support.accounts import ALICE, HOST, need_account, user_of
+from support.stage import OpenStage, Stage, is_alive, wait_until
 
 LIMIT = 15.0
 ME = accounts.user_name()
@@ -80,6 +84,29 @@ def test_login_that_leads_nowhere(root: Path, name: str, reason: str) -> None:
     assert reason in str(caught.value)
     assert time.monotonic() - began < LIMIT
     assert not list(root.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who becomes the user directly")
+def test_child_is_stopped_before_it_runs_the_shell(open_stage: OpenStage) -> None:
+    """USER-11, USER-14: the user stops it as soon as it is its own. The error comes in time, and nothing is left."""
+    need_account(ALICE)
+    attacker = open_stage(ALICE, session_id="attacker")
+    attacker.start(*child("stop-newcomers", str(os.getpid())))
+    attacker.wait_for_line("ready")
+    with pytest.raises(LoginError) as caught:
+        for _ in range(1000):
+            began = time.monotonic()
+            account = PosixAccount(ALICE)
+            account.login_variables()
+            account.forget()
+    assert time.monotonic() - began < LIMIT
+    assert str(caught.value) == (
+        "A process that should become the user 'ojd-alice' has not got as far as the login shell in time. "
+        "Perhaps this user has stopped it: have a look at its processes."
+    )
+    attacker.wait()
+    stopped = int(attacker.journal.output[-1].removeprefix("stopped "))
+    wait_until(lambda: not is_alive(stopped))
 
 
 def test_interpreters_that_the_user_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from openjd.sessions._platform import accounts, posix_login
+from openjd.sessions._platform.posix_inheritance import inheriting_nothing
 from support.stage import READY_AND_WAIT
 
 
@@ -17,7 +18,7 @@ def test_work_that_does_not_end_in_time() -> None:
     """It is undone as soon as it ends."""
     gate, undone = threading.Event(), threading.Event()
     with pytest.raises(TimeoutError):
-        posix_login._inheriting_nothing(gate.wait, time.monotonic(), lambda _: undone.set())
+        inheriting_nothing(gate.wait, time.monotonic(), lambda _: undone.set())
     gate.set()
     assert undone.wait(10)
 
@@ -25,7 +26,7 @@ def test_work_that_does_not_end_in_time() -> None:
 def test_work_that_fails() -> None:
     """Whatever it raises is raised where it was asked for."""
     with pytest.raises(IndexError):
-        posix_login._inheriting_nothing([].pop, time.monotonic() + 10)
+        inheriting_nothing([].pop, time.monotonic() + 10)
 
 
 def test_all_descendants_are_found() -> None:

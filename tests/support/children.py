@@ -180,6 +180,43 @@ def wait_for_file(path: str, *then: str) -> None:
     sys.exit(TOO_LONG)
 
 
+# What they do to others
+
+
+def stop_newcomers(host: str) -> None:
+    """Say ``ready``; stop a new process as soon as it is this user's, while it is a copy of the host yet.
+
+    Then say ``stopped PID`` and leave it so. One that runs another program already goes on.
+    """
+    program = Path(f"/proc/{host}/cmdline").read_bytes()
+    load = os.open("/proc/loadavg", os.O_RDONLY)  # it ends with the newest process
+    say("ready")
+    end = time.monotonic() + LIFETIME
+    while time.monotonic() < end:
+        newcomer = int(os.pread(load, 100, 0).split()[-1]) + 1
+        if has_been_stopped(newcomer):
+            while Path(f"/proc/{newcomer}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                pass
+            if Path(f"/proc/{newcomer}/cmdline").read_bytes() == program:
+                say("stopped", newcomer)
+                return
+            os.kill(newcomer, signal.SIGCONT)
+    sys.exit(TOO_LONG)
+
+
+def has_been_stopped(newcomer: int) -> bool:
+    """Wait a moment for a process, then for it to be this user's."""
+    for _ in range(2000):
+        try:
+            os.kill(newcomer, signal.SIGSTOP)
+        except ProcessLookupError:
+            continue
+        except PermissionError:  # another user's, for now
+            continue
+        return True
+    return False
+
+
 # Whom they leave behind
 
 
@@ -320,6 +357,7 @@ PROGRAMS: dict[str, Callable[..., None]] = {
     "lines": lines,
     "polite": polite,
     "raw": raw,
+    "stop-newcomers": stop_newcomers,
     "stubborn": stubborn,
     "surroundings": surroundings,
     "tell-when-notified": tell_when_notified,

@@ -16,14 +16,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
-from typing import Callable, Optional, TypeVar
+from typing import Optional
 
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._logging import printable
 from openjd.sessions._platform import accounts
+from openjd.sessions._platform.posix_inheritance import inheriting_nothing
 
 LOGIN_LIMIT = 12.0
 """Seconds in which a login has to get as far as our interpreter, all attempts together."""
@@ -36,9 +35,6 @@ _END_LIMIT = 2.0
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
 _NO_NAME_IN_SUDOERS = re.compile("#.*|[A-Z][A-Z0-9_]*")
-_CAPABILITY_VERSION = 0x20080522
-
-_Result = TypeVar("_Result")
 
 
 class LoginError(KeeperError):
@@ -72,17 +68,31 @@ def start_login(
 ) -> subprocess.Popen[bytes]:
     """Start a command as another user, with a socket as its standard input, and one for all that is printed."""
     account = find_account(user)
-    if accounts.may_become_others():
-        return _become(account, command, (connection, talk), deadline)
-    return subprocess.Popen(
-        [*_sudo(account), "-i", *command],
-        stdin=connection.fileno(),
-        stdout=talk.fileno(),
-        stderr=talk.fileno(),
-        env={},
-        cwd="/",
-        start_new_session=True,
-    )
+    start = _become if accounts.may_become_others() else _ask_sudo
+    ends = connection.dup(), talk.dup()  # the caller's may be closed before these are inherited
+    work = partial(start, account, command, *ends)
+    try:
+        return inheriting_nothing(work, deadline, partial(end_login, account.name))
+    except TimeoutError as error:
+        raise LoginError(
+            f"A process that should become the user {account.name!r} has not got as far as the login shell in time.",
+            "Perhaps this user has stopped it: have a look at its processes.",
+        ) from error
+
+
+def _ask_sudo(
+    account: accounts.Account, command: Sequence[str], connection: socket.socket, talk: socket.socket
+) -> subprocess.Popen[bytes]:
+    with connection, talk:
+        return subprocess.Popen(
+            [*_sudo(account), "-i", *command],
+            stdin=connection.fileno(),
+            stdout=talk.fileno(),
+            stderr=talk.fileno(),
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
 
 
 def _sudo(account: accounts.Account) -> list[str]:
@@ -92,12 +102,10 @@ def _sudo(account: accounts.Account) -> list[str]:
 
 
 def _become(
-    account: accounts.Account, command: Sequence[str], ends: tuple[socket.socket, socket.socket], deadline: float
+    account: accounts.Account, command: Sequence[str], connection: socket.socket, talk: socket.socket
 ) -> subprocess.Popen[bytes]:
     """Do what ``sudo -i`` does, where this program has the right to do so itself."""
-    connection, talk = (end.dup() for end in ends)  # the caller's may be closed before these are inherited
-
-    def start() -> subprocess.Popen[bytes]:
+    try:
         with connection, talk:
             return subprocess.Popen(
                 [f"-{os.path.basename(account.shell)}", "-c", quoted(command)],
@@ -112,68 +120,8 @@ def _become(
                 group=account.gid,
                 extra_groups=os.getgrouplist(account.name, account.gid),
             )
-
-    try:
-        return _inheriting_nothing(start, deadline, partial(end_login, account.name))
-    except TimeoutError as error:
-        raise LoginError(
-            f"A process that should become the user {account.name!r} has not got as far as the login shell in time.",
-            "If it is stopped, it is left behind; its number is not known. End the processes of this user.",
-        ) from error
     except Exception as error:
         raise LoginError(f"This program can't become the user {account.name!r}: {error}", "") from error
-
-
-def _inheriting_nothing(
-    work: Callable[[], _Result], deadline: float, undo: Optional[Callable[[_Result], None]] = None
-) -> _Result:
-    """Do something in a thread without inheritable capabilities: they are those of a thread, and end with it.
-
-    A child that is another user's already, but runs no program yet, can be stopped by that user, and so the thread.
-
-    Raises:
-        TimeoutError: It is not done by the deadline; when it ever is, it is undone.
-    """
-    outcome: Future[_Result] = Future()
-
-    def run() -> None:
-        try:
-            _let_nothing_be_inherited()
-            result = work()
-        except BaseException as error:
-            with contextlib.suppress(InvalidStateError):
-                outcome.set_exception(error)
-            return
-        try:
-            outcome.set_result(result)
-        except InvalidStateError:
-            if undo is not None:
-                undo(result)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return outcome.result(max(0.0, deadline - time.monotonic()))
-    except FutureTimeout:
-        if outcome.cancel():
-            raise TimeoutError("not done in time") from None
-        return outcome.result()  # at the last moment, or work has raised this itself
-    except BaseException:  # Ctrl-C
-        if not outcome.cancel() and undo is not None and outcome.exception() is None:
-            undo(outcome.result())
-        raise
-
-
-def _let_nothing_be_inherited() -> None:
-    """Give up this thread's inheritable capabilities, and so the ambient ones, which would outlive a change of user."""
-    with contextlib.suppress(AttributeError, OSError):
-        import ctypes
-
-        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-        sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 of them
-        system = ctypes.CDLL(None)
-        if system.capget(header, sets) == 0:
-            sets[2] = sets[5] = 0
-            system.capset(header, sets)
 
 
 def _first_environment(account: accounts.Account) -> dict[str, str]:
@@ -226,7 +174,7 @@ def _kill_as(user: str, targets: Sequence[str]) -> None:
             group=account.gid if is_direct else None,
             extra_groups=[] if is_direct else None,
         )
-        _inheriting_nothing(run, time.monotonic() + _END_LIMIT)
+        inheriting_nothing(run, time.monotonic() + _END_LIMIT)
 
 
 def reap(child: subprocess.Popen[bytes]) -> None:
