@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import pytest
 
 from openjd.sessions._platform import accounts
 from support.accounts import ALICE, HOST, MARK, is_for_tests, let_others_pass, need_account
+from support.bench import parent_of
 from support.programs import Program
+from support.stage import is_alive, wait_until
 
 RULES = Path("/etc/sudoers.d/ojd-tests")
 LATE = "ojd-late"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who changes rules and accounts")
 
-WITH_CAPABILITIES = (
-    *("setpriv", "--reuid", HOST, "--regid", HOST, "--init-groups"),
-    *("--inh-caps", "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid"),
-)
-"""Runs a program as the host, which may become other users."""
+
+def with_capabilities(*names: str) -> tuple[str, ...]:
+    """Runs a program as the host, which may do what these allow."""
+    chosen = ",".join(f"+{name}" for name in names)
+    identity = ("setpriv", "--reuid", HOST, "--regid", HOST, "--init-groups")
+    return (*identity, "--inh-caps", chosen, "--ambient-caps", chosen)
+
+
+LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 
 PRELUDE = """
 from openjd.sessions import KeeperError
@@ -116,7 +123,10 @@ def root(program: str, *arguments: str) -> None:
     subprocess.run([f"/usr/sbin/{program}", *arguments], capture_output=True, check=program != "userdel")
 
 
-def test_capabilities_suffice(begin_as_host: Callable[..., Program], no_rules: Callable[[], None]) -> None:
+@pytest.mark.parametrize("names", [("setuid", "setgid"), ("setuid", "setgid", "kill")], ids="+".join)
+def test_capabilities_suffice(
+    begin_as_host: Callable[..., Program], no_rules: Callable[[], None], names: tuple[str, ...]
+) -> None:
     """DESIGN §6: to become the user without sudo, and the user gets none of them."""
     no_rules()
     program = begin_as_host(
@@ -124,21 +134,78 @@ def test_capabilities_suffice(begin_as_host: Callable[..., Program], no_rules: C
 stage = open_stage({ALICE!r})
 stage.run("sh", "-c", "id -un; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status")
 say(*stage.journal.output)
+stage.run("sh", "-c", "mkdir -m 0 own")
 stage.close()
+say(sorted(os.listdir(os.environ["ROOT"])))
+""",
+        with_capabilities(*names),
+    )
+    none = "\t0000000000000000"
+    capabilities = f"CapInh:{none} CapPrm:{none} CapEff:{none} CapAmb:{none}"
+    assert program.finish() == (0, [f"{ALICE} {capabilities}", "[]"], "")
+
+
+@pytest.mark.parametrize("names", [("setuid", "setgid"), ("setuid", "setgid", "kill")], ids="+".join)
+def test_capabilities_suffice_to_end_all(
+    begin_as_host: Callable[..., Program], no_rules: Callable[[], None], names: tuple[str, ...]
+) -> None:
+    """A login that leads nowhere, a tree, a keeper that is stopped: all is ended as the user, without sudo."""
+    no_rules()
+    program = begin_as_host(
+        f"""
 try:
     open_stage("ojd-reader")
 except KeeperError as error:
     show(error)
-say(sorted(os.listdir(os.environ["ROOT"])))
+stage = open_stage({ALICE!r})
+def start():
+    stage.start(*child("forks", "daemon"))
+    stage.wait_for_line("ready")
+    say(stage.journal.after("Command started as pid: "), stage.journal.output[0].split()[1])
+    stage.journal.clear()
+def cancel():
+    stage.session.cancel_action()
+    show(stage.wait())
+start()
+cancel()
+stage.close()
+stage = open_stage({ALICE!r})
+start()
+go_on()
+cancel()
+stage.close()
+say("end")
+sys.stdin.readline()
 """,
-        WITH_CAPABILITIES,
+        with_capabilities(*names),
     )
-    status, output, complaints = program.finish()
-    assert (status, complaints) == (0, "")
-    none = "\t0000000000000000"
-    assert output[0] == f"{ALICE} CapInh:{none} CapPrm:{none} CapEff:{none} CapAmb:{none}"
-    assert output[1].startswith("A login as 'ojd-reader' has not come to its end")
-    assert output[2:] == ["[]"]
+    assert program.read_line().startswith("A login as 'ojd-reader' has not come to its end")
+    reader = accounts.find("ojd-reader")
+    assert reader is not None
+    wait_until(lambda: not processes_of(reader.uid))
+    first = list(map(int, program.read_line().split()))
+    assert program.read_line() == "ActionState.CANCELED None"
+    wait_until(lambda: not any(map(is_alive, first)))
+    second = list(map(int, program.read_line().split()))
+    program.wait_for("ready")
+    os.kill(parent_of(second[0]), signal.SIGSTOP)
+    program.say("")
+    assert program.read_line().startswith("ActionState.FAILED The keeper of this Session's processes has not answered")
+    wait_until(lambda: not any(map(is_alive, second)))
+    program.wait_for("end")
+
+
+def processes_of(user: int) -> list[int]:
+    """The processes of a user that have not ended."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if is_alive(pid) and owner_of(pid) == user]
+
+
+def owner_of(pid: int) -> Optional[int]:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except FileNotFoundError:
+        return None
 
 
 def test_sudo_is_denied_later(begin_as_host: Callable[[str], Program], no_rules: Callable[[], None]) -> None:
@@ -211,21 +278,53 @@ stage.close()
 def test_account_is_no_more_what_it_was(
     begin_as_host: Callable[[str], Program], late_account: str, change: str
 ) -> None:
-    """What runs goes on, and more can be started, until the launcher ends; what it has made is deleted."""
+    """What runs goes on, and can be ended with its tree; more can be started, and what was made is deleted.
+
+    So it is until the launcher ends. Then a login decides: there is none as an account that has been removed.
+    """
     program = begin_as_host(f"""
 stage = open_stage({late_account!r})
-show(stage.run("true"))
+stage.start(*child("forks", "daemon"))
+stage.wait_for_line("ready")
+say(stage.journal.after("Command started as pid: "), stage.journal.output[0].split()[1])
 go_on()
-show(stage.run("sh", "-c", "mkdir -m 0 own"))
+stage.session.cancel_action()
+show(stage.wait())
 stage.close()
+second = open_stage({late_account!r})
+show(second.run("sh", "-c", "mkdir -m 0 own"))
+second.close()
+say(sorted(os.listdir(os.environ["ROOT"])))
+third = open_stage({late_account!r})
+show(third.run("sh", "-c", "touch file; kill -KILL $(ps -o ppid= $PPID); kill -KILL $PPID"))
+third.close()
+fourth = None
+try:
+    fourth = open_stage({late_account!r})
+    show(fourth.run("true"))
+    fourth.close()
+except KeeperError as error:
+    show(error)
 say(sorted(os.listdir(os.environ["ROOT"])))
 """)
+    tree = list(map(int, program.read_line().split()))
     program.wait_for("ready")
     if change == "removed":
         root("userdel", "--force", late_account)
     else:
         root("usermod", *(["--lock"] if change == "locked" else ["--expiredate", "1"]), late_account)
+    assert all(map(is_alive, tree))
     program.say("")
     status, output, complaints = program.finish()
     assert (status, complaints) == (0, "")
-    assert output == ["ActionState.SUCCESS None", "[]"]
+    no_login = "There is no account 'ojd-late' on this host. None"
+    success = "ActionState.SUCCESS None"
+    assert output == [
+        "ActionState.CANCELED None",
+        success,
+        "[]",
+        f"ActionState.FAILED {LOST}",
+        no_login if change == "removed" else success,
+        "[]",
+    ]
+    assert not any(map(is_alive, tree))

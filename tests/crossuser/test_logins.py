@@ -93,20 +93,28 @@ def test_child_is_stopped_before_it_runs_the_shell(open_stage: OpenStage) -> Non
     attacker = open_stage(ALICE, session_id="attacker")
     attacker.start(*child("stop-newcomers", str(os.getpid())))
     attacker.wait_for_line("ready")
-    with pytest.raises(LoginError) as caught:
-        for _ in range(1000):
-            began = time.monotonic()
-            account = PosixAccount(ALICE)
-            account.login_variables()
-            account.forget()
-    assert time.monotonic() - began < LIMIT
-    assert str(caught.value) == (
+    seconds, error = first_failure(ALICE)
+    assert seconds < LIMIT
+    assert str(error) == (
         "A process that should become the user 'ojd-alice' has not got as far as the login shell in time. "
         "Perhaps this user has stopped it: have a look at its processes."
     )
     attacker.wait()
     stopped = int(attacker.journal.output[-1].removeprefix("stopped "))
     wait_until(lambda: not is_alive(stopped))
+
+
+def first_failure(name: str) -> tuple[float, LoginError]:
+    """Log in again and again; how long the first failure takes, and what it says."""
+    for _ in range(1000):
+        began = time.monotonic()
+        account = PosixAccount(name)
+        try:
+            account.login_variables()
+        except LoginError as error:
+            return time.monotonic() - began, error
+        account.forget()
+    raise AssertionError("No login has failed.")
 
 
 def test_interpreters_that_the_user_cannot_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:
