@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -130,6 +132,15 @@ def test_other_users_see_nothing_of_it(alice: Stage, bob: Stage) -> None:
     bob.run(*shell(f"ls '{folder}' || cat '{folder}/f' || echo x >'{folder}/g' || echo refused"))
     assert bob.journal.output[-1] == "refused"
     assert all("Permission denied" in line for line in bob.journal.output[:-1])
+
+
+def test_access_lists_of_the_root_let_nobody_in(root: Path, open_stage: OpenStage) -> None:
+    """WD-7: a default list of the root that names another user."""
+    need_account(ALICE)
+    command = ["setfacl", "--default", "--modify", f"user:{BOB}:rwx", str(root)]
+    if shutil.which("setfacl") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("needs the program setfacl, and a file system with access control lists")
+    test_other_users_see_nothing_of_it(open_stage(ALICE), open_stage(BOB, session_id="bob's"))
 
 
 def test_three_users_at_once(alice: Stage, bob: Stage, open_stage: OpenStage, root: Path) -> None:

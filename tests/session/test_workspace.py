@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,18 @@ def shared_place() -> Iterator[Path]:
         os.chown(path, NOBODY, NOBODY)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+def give_default_access(directory: Path, entries: str) -> None:
+    """Have all that is made in a directory grant access to others than its owner."""
+    if shutil.which("setfacl") is None:
+        pytest.skip("needs the program setfacl")
+    command = ["setfacl", "--default", "--modify", entries, str(directory)]
+    if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("this file system has no access control lists")
+    (directory / "other").mkdir()
+    assert "system.posix_acl_default" in os.listxattr(directory / "other")
+    (directory / "other").rmdir()
 
 
 def as_ordinary_user(act: Callable[[], object]) -> object:
@@ -255,6 +268,20 @@ def test_modes_do_not_depend_on_the_umask(make: Make) -> None:
         os.umask(before)
     assert [mode_of(path) for path in (workspace.directory, workspace.files_directory)] == [0o700, 0o700]
     assert [mode_of(path) for path in (plain, program)] == [0o600, 0o700]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_access_lists_of_the_root_are_not_inherited(make: Make, tmp_path: Path, is_shared: bool) -> None:
+    """WD-7, WD-11: a default list would grant others what the group has, and the group less."""
+    give_default_access(tmp_path, "user:1:rwx,group:1:rwx,group::r-x")
+    workspace = make(group=grp.getgrgid(os.getegid()).gr_name if is_shared else None)
+    plain = Path(workspace.files.write("plain", b""))
+    rules = Path(workspace.write_rules("{}"))
+    made = (workspace.directory, workspace.files_directory, plain, rules)
+    assert [name for path in made for name in os.listxattr(path) if "acl" in name] == []
+    assert [mode_of(path) for path in made] == (
+        [0o770, 0o770, 0o660, 0o660] if is_shared else [0o700, 0o700, 0o600, 0o600]
+    )
 
 
 @needs_root

@@ -23,6 +23,7 @@ from openjd.sessions._errors import WorkspaceError
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _LONGEST_NAME = 1024
+_ACCESS_LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 _MARK = re.compile(r"\.([0-9a-f]{8})\.owner")
 
 
@@ -259,6 +260,7 @@ class PrivateDirectory:
         made = cls(os.path.join(parent, name), -1, group)
         try:
             made.descriptor = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_descriptor)
+            _drop_access_lists(made.descriptor)
             made._give(made.descriptor, 0o700)
         except OSError:
             made.close()
@@ -334,6 +336,16 @@ class PrivateDirectory:
             os.fchown(descriptor, -1, self.group)
             mode |= mode >> 3
         os.fchmod(descriptor, mode)
+
+
+def _drop_access_lists(descriptor: int) -> None:
+    """Drop what a directory has inherited from its parent: a group's mode would give it effect (Linux)."""
+    for name in _ACCESS_LISTS if hasattr(os, "removexattr") else ():
+        try:
+            os.removexattr(descriptor, name)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+                raise
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
