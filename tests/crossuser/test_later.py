@@ -31,6 +31,7 @@ def with_capabilities(*names: str) -> tuple[str, ...]:
     return (*identity, "--inh-caps", chosen, "--ambient-caps", chosen)
 
 
+LIMIT = 15.0
 LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
 
 PRELUDE = """
@@ -328,3 +329,22 @@ say(sorted(os.listdir(os.environ["ROOT"])))
         "[]",
     ]
     assert not any(map(is_alive, tree))
+
+
+def test_login_after_a_silent_launcher_is_bounded(begin_as_host: Callable[[str], Program], late_account: str) -> None:
+    """USER-13, DESIGN §6: the user stops its launcher, and has its next login wait; the error comes within 15 s."""
+    program = begin_as_host(f"""
+import time
+stage = open_stage({late_account!r})
+show(stage.run("sh", "-c", "echo 'sleep 1000' >~/.profile; kill -STOP $(ps -o ppid= $PPID)"))
+second = open_stage({late_account!r})
+began = time.monotonic()
+show(second.run("true"))
+say(time.monotonic() - began)
+second.close()
+stage.close()
+""")
+    assert program.read_line() == "ActionState.SUCCESS None"
+    assert program.read_line().startswith(f"ActionState.FAILED A login as '{late_account}' has not come to its end")
+    assert float(program.read_line()) < LIMIT
+    program.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ def test_login_that_leads_nowhere(root: Path, name: str, reason: str) -> None:
     assert reason in str(caught.value)
     assert time.monotonic() - began < LIMIT
     assert not list(root.iterdir())
+
+
+def test_many_at_once_wait_no_longer() -> None:
+    """DESIGN §6: one login for all who ask meanwhile; if it leads nowhere, each is told so, in time."""
+    need_account("ojd-stuck")
+    account = PosixAccount("ojd-stuck")
+    began = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        tries = [pool.submit(account.login_variables) for _ in range(3)]
+        errors = {str(done.exception()) for done in tries}
+    assert time.monotonic() - began < LIMIT
+    (error,) = errors
+    assert error.startswith("A login as 'ojd-stuck' has not come to its end within 12 s.")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who becomes the user directly")

@@ -62,12 +62,8 @@ def lines_of(name: str, number: int) -> str:
 @pytest.mark.parametrize("name", [name for name in ODD if name[0] not in "#+" and ":" not in name])
 def test_account_with_an_odd_name(tmp_path: Path, name: str) -> None:
     """The program's account and the user have such names: the advised line parses, and leads to the user's login."""
-    if not is_open_to_all(Path(sys.executable).resolve()):
-        pytest.skip("needs an interpreter that every account may run")
-    let_others_pass(tmp_path)
     me = f"{name}2" if name != "caf\u00e9" else "\u00e9"
-    (tmp_path / "program").write_text(FIND_OUT % [path for path in (*sys.path, str(TESTS)) if path])
-    as_me = f"setpriv --reuid 60001 --regid 60001 --clear-groups {shlex.quote(sys.executable)} '{tmp_path}/program'"
+    as_me = program_of(tmp_path, 60001)
     output = run_apart(
         tmp_path,
         f"""
@@ -84,6 +80,38 @@ sudo -l -U {shlex.quote(me)} | tail -n 1
     )
     assert output[0].endswith(") NOPASSWD: ALL")
     assert output[1] == f"logged in as {name}"
+
+
+@needs_sudo
+def test_sudo_that_hangs(tmp_path: Path) -> None:
+    """USER-13: whatever it waits for, it can't be ended by this program; the error comes within 15 s all the same."""
+    as_me = program_of(tmp_path, 60001)
+    output = run_apart(
+        tmp_path,
+        f"""
+{lines_of("me", 60001)}
+{lines_of("you", 60002)}
+echo "me ALL=(you) NOPASSWD: ALL" >/etc/sudoers.d/rule
+{as_me} you
+echo "account required pam_exec.so quiet /bin/sleep 1000" >/etc/pam.d/sudo
+cp /etc/pam.d/sudo /etc/pam.d/sudo-i
+SECONDS=0
+! {as_me} you 2>&1 | tail -n 1
+test $SECONDS -lt 15
+""",
+    )
+    assert output[0] == "logged in as you"
+    assert "LoginError: A login as 'you' has not come to its end within" in output[1]
+
+
+def program_of(place: Path, number: int) -> str:
+    """A command that finds out, run by a user of that number."""
+    if not is_open_to_all(Path(sys.executable).resolve()):
+        pytest.skip("needs an interpreter that every account may run")
+    let_others_pass(place)
+    (place / "program").write_text(FIND_OUT % [path for path in (*sys.path, str(TESTS)) if path])
+    python = shlex.quote(sys.executable)
+    return f"setpriv --reuid {number} --regid {number} --clear-groups {python} '{place}/program'"
 
 
 @pytest.mark.skipif(shutil.which("cvtsudoers") is None, reason="needs the programs of sudo")

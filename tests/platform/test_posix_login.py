@@ -39,6 +39,6 @@ def test_all_descendants_are_found() -> None:
 
 
 def test_what_a_login_prints_cannot_drive_a_terminal() -> None:
-    error = posix_login.why_no_greeting(accounts.user_name(), 3, b"\x1b]0;root\x07\n\xff", 12)
+    error = posix_login.why_no_greeting(accounts.user_name(), 3, b"\x1b]0;root\x07\n\xff", 12, 12.0)
     assert r'It said: "\x1b]0;root\x07 / ' in str(error)
     assert str(error).isprintable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -10,8 +11,12 @@ from importlib import resources
 from typing import Callable, Optional, TypeVar
 
 from openjd.sessions._errors import KeeperError
-from openjd.sessions._platform.posix_link import LauncherLink, is_readable, kill
+from openjd.sessions._platform.posix_link import ANSWER_LIMIT, LauncherLink, is_readable, kill
+from openjd.sessions._platform.posix_login import LOGIN_LIMIT, LoginError
 from openjd.sessions._platform.posix_sweep import SWEEP_LIMIT, end_marked
+
+_SILENCE_LIMIT = 5.0
+"""Seconds in which the launcher of another user has to answer, before there is another login."""
 
 _Answer = TypeVar("_Answer")
 
@@ -28,6 +33,9 @@ class PosixAccount:
         """Whether what comes from there is not to be trusted."""
         self._lock = threading.Lock()
         self._launcher: Optional[LauncherLink] = None
+        self._failure: Optional[KeeperError] = None
+        """Why the last launcher could not be started, and when that was found out."""
+        self._failed_at = -math.inf
 
     def ask_for_keeper(self) -> tuple[int, int]:
         """Give the id of a new keeper, and our end of its socket.
@@ -92,23 +100,38 @@ class PosixAccount:
 
     def _ask(self, question: Callable[[LauncherLink], _Answer]) -> _Answer:
         """Ask the launcher; one that has gone, or does not answer as it should any more, is replaced."""
+        began = time.monotonic()
         with self._lock:
+            if self._failure is not None and self._failed_at > began:  # this call has waited for that, too
+                raise _once_more(self._failure)
             try:
-                if self._launcher is not None:
-                    with contextlib.suppress(OSError, ValueError):
-                        return question(self._launcher)
-                return question(self._new_launcher())
+                return self._answer(question)
             except (OSError, ValueError) as error:
                 raise KeeperError(f"The launcher of {self._whose} failed: {error}") from error
 
-    def _new_launcher(self) -> LauncherLink:
+    def _answer(self, question: Callable[[LauncherLink], _Answer]) -> _Answer:
+        """The launcher's answer. Another user's has less time, so that a login in its place still has enough."""
+        began = time.monotonic()
+        if self._launcher is not None:
+            self._launcher.deadline = math.inf if self._user is None else began + _SILENCE_LIMIT
+            with contextlib.suppress(OSError, ValueError):
+                return question(self._launcher)
+        deadline = time.monotonic() + ANSWER_LIMIT if self._user is None else began + LOGIN_LIMIT
+        try:
+            launcher = self._new_launcher(deadline)
+        except KeeperError as error:
+            self._failure, self._failed_at = error, time.monotonic()
+            raise
+        return question(launcher)
+
+    def _new_launcher(self, deadline: float) -> LauncherLink:
         """Start one; end what is left of the last one."""
         old, self._launcher = self._launcher, None
         pidfd = old.close() if old is not None else None
         try:
             if self._user is None:
                 kill(pidfd)
-            self._launcher = launcher = LauncherLink.start(self._user)
+            self._launcher = launcher = LauncherLink.start(self._user, deadline)
             if self._user is not None and pidfd is not None:
                 launcher.end(os.dup(pidfd))
         finally:
@@ -119,3 +142,8 @@ class PosixAccount:
     @property
     def _whose(self) -> str:
         return "this program's processes" if self._user is None else f"processes of the user {self._user!r}"
+
+
+def _once_more(error: KeeperError) -> KeeperError:
+    """The same error, for another thread."""
+    return LoginError(error.problem, error.remedy) if isinstance(error, LoginError) else KeeperError(str(error))

@@ -42,6 +42,7 @@ class Birth:
         self.user = user
         self._printed = b""
         self._amount = 0
+        self._seconds = deadline - time.monotonic()
         pairs = [socket.socketpair() for _ in range(1 if user is None else 2)]
         self._ends = [ours for ours, _ in pairs]
         theirs = [end for _, end in pairs]
@@ -82,7 +83,7 @@ class Birth:
                 if not data:
                     del received[end]
             if not received or (status is not None and not ready) or now >= deadline:
-                raise self._why_not(_END_LIMIT if not received else 0)
+                raise self._why_not(min(_END_LIMIT, deadline - now) if not received else 0)
 
     def _note(self, data: bytes, *, is_talk: bool) -> None:
         self._amount += len(data)
@@ -92,9 +93,9 @@ class Birth:
     def _why_not(self, patience: float) -> Exception:
         status: Optional[int] = None
         with suppress(subprocess.TimeoutExpired):
-            status = self._child.wait(patience)
+            status = self._child.wait(max(0.0, patience))
         if self.user is not None:
-            return why_no_greeting(self.user, status, self._printed, self._amount)
+            return why_no_greeting(self.user, status, self._printed, self._amount, self._seconds)
         return TimeoutError("it did not greet in time") if status is None else ValueError("it ended at once")
 
     def succeed(self, connection: socket.socket) -> None:

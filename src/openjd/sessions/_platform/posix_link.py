@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -16,7 +17,6 @@ from typing import Optional
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._logging import printable
 from openjd.sessions._platform.posix_birth import OLDEST_PYTHON, Birth
-from openjd.sessions._platform.posix_login import LOGIN_LIMIT
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 
 ANSWER_LIMIT = 10.0
@@ -67,23 +67,26 @@ def stand_alone_program() -> bytes:
 class LauncherLink:
     """Our link to the launcher of this program; used by one thread at a time, which waits for each answer."""
 
-    def __init__(self, connection: socket.socket, deadline: Optional[float] = None, *, is_trusted: bool = True) -> None:
+    def __init__(self, connection: socket.socket, deadline: float = math.inf, *, is_trusted: bool = True) -> None:
         self._channel = Channel(connection, _LONGEST_ENVIRONMENT, is_trusted=is_trusted)
         self._count = 0
         self.login_variables: dict[str, str] = {}
         """What another user's login has set."""
-        self._pidfd = open_pidfd(int(self._await(b"0", deadline)[2]))
+        self.deadline = deadline
+        """When it has to have answered, if its time for an answer is not over before."""
+        self._pidfd = open_pidfd(int(self._await(b"0")[2]))
 
     @classmethod
-    def start(cls, user: Optional[str] = None) -> LauncherLink:
-        """Start a launcher, as another user if one is given.
+    def start(cls, user: Optional[str], deadline: float) -> LauncherLink:
+        """Start a launcher, as another user if one is given, until a moment.
 
         Raises:
             KeeperError: No interpreter can be run for it.
         """
-        tried = []
-        deadline = time.monotonic() + (ANSWER_LIMIT if user is None else LOGIN_LIMIT)
+        tried: list[str] = []
         for python in interpreters():
+            if tried and time.monotonic() >= deadline:
+                break
             try:
                 return cls._start_with(Birth(python, user, deadline), deadline)
             except (OSError, ValueError) as error:
@@ -107,7 +110,7 @@ class LauncherLink:
             link = cls(connection, deadline, is_trusted=birth.user is None)
             link._send_host()
             if birth.user is not None:
-                link._ask_for_login(deadline)
+                link._ask_for_login()
         except BaseException:
             birth.fail()
             if link is not None and link._pidfd is not None:
@@ -122,8 +125,8 @@ class LauncherLink:
         if host is not None:
             self._channel.send(b"host", descriptor=host)
 
-    def _ask_for_login(self, deadline: Optional[float] = None) -> None:
-        variables = self._ask(b"login", deadline=deadline)[2:]
+    def _ask_for_login(self) -> None:
+        variables = self._ask(b"login")[2:]
         self.login_variables = dict(os.fsdecode(variable).split("=", 1) for variable in variables)
 
     def ask_for_keeper(self) -> tuple[int, int]:
@@ -160,17 +163,15 @@ class LauncherLink:
             raise KeeperError(NO_DESCRIPTOR)
         return int(answer[2]), self._channel.descriptors.pop(0)
 
-    def _ask(
-        self, kind: bytes, *arguments: bytes, descriptor: Optional[int] = None, deadline: Optional[float] = None
-    ) -> list[bytes]:
+    def _ask(self, kind: bytes, *arguments: bytes, descriptor: Optional[int] = None) -> list[bytes]:
         self._count += 1
         number = b"%d" % self._count
         self._channel.send(kind, number, *arguments, descriptor=descriptor)
-        return self._await(number, deadline)
+        return self._await(number)
 
-    def _await(self, number: bytes, deadline: Optional[float] = None) -> list[bytes]:
+    def _await(self, number: bytes) -> list[bytes]:
         """The answer of this number; one that an interrupted call has left behind is thrown away."""
-        deadline = time.monotonic() + ANSWER_LIMIT if deadline is None else deadline
+        deadline = min(self.deadline, time.monotonic() + ANSWER_LIMIT)
         while time.monotonic() < deadline and is_readable(self._channel.fileno(), deadline):
             is_open, frames = self._channel.receive()
             for answer in frames:

@@ -25,13 +25,14 @@ from openjd.sessions._platform import accounts
 from openjd.sessions._platform.posix_inheritance import inheriting_nothing
 
 LOGIN_LIMIT = 12.0
-"""Seconds in which a login has to get as far as our interpreter, all attempts together."""
+"""Seconds in which a login has to get as far as our launcher, all attempts together."""
 NO_SOCKET = 96
 """How the interpreter exits when none of its standard streams is a socket: somebody has put pipes between."""
 
 _TRUSTED_FOLDERS = ("/run/wrappers/bin", "/run/current-system/sw/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
 _FIRST_PATH = "/usr/local/bin:/usr/bin:/bin"
-_END_LIMIT = 2.0
+_END_LIMIT = 1.0
+"""Seconds to end a login in, and again to see its end; beyond them that goes on in the background."""
 _MUCH_NOISE = 256 * 1024
 _LOOK_AT_START_FILES = "Look at the start files of its shell."
 _NO_NAME_IN_SUDOERS = re.compile("#.*|[A-Z][A-Z0-9_]*")
@@ -197,7 +198,7 @@ def _descendants(pid: int) -> list[int]:
     return list(found)
 
 
-def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: int) -> Exception:
+def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: int, seconds: float) -> Exception:
     """Why a login has not led to our interpreter.
 
     Args:
@@ -205,6 +206,7 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
         status: How it ended; None if it goes on.
         printed: The last of what it has printed.
         amount: How many bytes it has printed.
+        seconds: How long it has had.
 
     Returns:
         A ``LoginError`` if no other interpreter need be tried, else an ``OSError``.
@@ -222,7 +224,7 @@ def why_no_greeting(user: str, status: Optional[int], printed: bytes, amount: in
         return LoginError(f"A login as {user!r} prints without end.{said}", _LOOK_AT_START_FILES)
     if status is None:
         return LoginError(
-            f"A login as {user!r} has not come to its end within {LOGIN_LIMIT:g} s. Probably it waits for something, "
+            f"A login as {user!r} has not come to its end within {seconds:.0f} s. Probably it waits for something, "
             f"or reads from standard input, and nobody answers.{said}",
             _LOOK_AT_START_FILES,
         )
