@@ -170,10 +170,14 @@ def close_elsewhere(descriptors: Iterable[int]) -> None:
     """Close what somebody else has opened, in a thread of its own: that may wait for as long as they like."""
     left = list(descriptors)
     if left:
-        _thread.start_new_thread(_close_all, (left,))
+        has_begun = _thread.allocate_lock()
+        has_begun.acquire()
+        _thread.start_new_thread(_close_all, (left, has_begun))
+        has_begun.acquire()  # a thread that begins while the interpreter ends can crash it
 
 
-def _close_all(descriptors: list[int]) -> None:
+def _close_all(descriptors: list[int], has_begun: _thread.LockType) -> None:
+    has_begun.release()
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)
