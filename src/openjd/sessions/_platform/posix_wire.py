@@ -172,12 +172,16 @@ def close_elsewhere(descriptors: Iterable[int]) -> None:
     if left:
         has_begun = _thread.allocate_lock()
         has_begun.acquire()
-        _thread.start_new_thread(_close_all, (left, has_begun))
+        _thread.start_new_thread(_begin_to_close, (left, has_begun))
         has_begun.acquire()  # a thread that begins while the interpreter ends can crash it
 
 
-def _close_all(descriptors: list[int], has_begun: _thread.LockType) -> None:
+def _begin_to_close(descriptors: list[int], has_begun: _thread.LockType) -> None:
     has_begun.release()
+    _close_all(descriptors)
+
+
+def _close_all(descriptors: list[int]) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)
