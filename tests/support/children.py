@@ -194,13 +194,16 @@ def stop_newcomers(host: str) -> None:
     end = time.monotonic() + LIFETIME
     while time.monotonic() < end:
         newcomer = int(os.pread(load, 100, 0).split()[-1]) + 1
-        if has_been_stopped(newcomer):
-            while Path(f"/proc/{newcomer}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-                pass
-            if Path(f"/proc/{newcomer}/cmdline").read_bytes() == program:
-                say("stopped", newcomer)
-                return
-            os.kill(newcomer, signal.SIGCONT)
+        try:
+            if has_been_stopped(newcomer):
+                while Path(f"/proc/{newcomer}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                    pass
+                if Path(f"/proc/{newcomer}/cmdline").read_bytes() == program:
+                    say("stopped", newcomer)
+                    return
+                os.kill(newcomer, signal.SIGCONT)
+        except OSError:  # it has ended meanwhile
+            continue
     sys.exit(TOO_LONG)
 
 
