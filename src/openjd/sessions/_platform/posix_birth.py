@@ -103,7 +103,7 @@ class Birth:
         self._ends.remove(connection)
         self._close()
         if self.user is None:
-            self._child.wait()
+            self._see_its_end()
         else:
             reap(self._child)
 
@@ -112,9 +112,13 @@ class Birth:
         self._close()
         if self.user is None:
             self._child.kill()
-            self._child.wait()
+            self._see_its_end()
         else:
             end_login(self.user, self._child)
+
+    def _see_its_end(self) -> None:
+        with suppress(subprocess.TimeoutExpired):  # Ctrl-C in the midst of ``poll`` leaves taken the lock of ``wait``
+            self._child.wait(_END_LIMIT)
 
     def _close(self) -> None:
         if self.user is None:
