@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Callable
@@ -14,7 +16,7 @@ from openjd.model.v2023_09 import StepScript
 
 from openjd.sessions import ActionState, ActionStatus, LogContent, Session, SessionError, SessionState
 from support import child
-from support.scripts import action, environment, notified, script, sh
+from support.scripts import WITH_WRAPPING, action, environment, notified, script, sh
 from support.stage import READY_AND_WAIT, OpenStage, Stage, is_alive, shell, wait_until
 
 KILLED = ActionStatus(state=ActionState.CANCELED, exit_code=-9)
@@ -291,6 +293,55 @@ def test_cancels_during_setup_merge(stage: Stage) -> None:
 
     Moment(stage, "Phase: Setup", cancel)
     assert stage.run("true") == ActionStatus(state=ActionState.FAILED, fail_message=NEVER_STARTED)
+
+
+SLOW = [f"slow{number} = sum([x * x for x in range({20_000 + number})])" for number in range(49)]
+"""Bindings, each of which takes some hundredths of a second of processor time."""
+WRAPS: dict[str, Any] = dict.fromkeys(["onWrapEnvEnter", "onWrapTaskRun", "onWrapEnvExit"], sh("echo started"))
+
+
+@pytest.fixture
+def in_a_while() -> Iterator[Callable[[Callable[[], object]], object]]:
+    """Has something done on the main thread after a tenth of a second of our own processor time."""
+
+    def begin(do: Callable[[], object]) -> object:
+        signal.signal(signal.SIGPROF, lambda *_: do())
+        return signal.setitimer(signal.ITIMER_PROF, 0.1)
+
+    before = signal.getsignal(signal.SIGPROF)
+    yield begin
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_cancel_between_bindings(stage: Stage, in_a_while: Callable[..., object], is_wrapped: bool) -> None:
+    """LC-27: those that come after it are not evaluated; those of a wrap hook neither."""
+    stage.run_task(script(action("true"), let=["engine = 'is loaded'"], extensions=WITH_WRAPPING), step_name="Other")
+    slow = [*SLOW, "last = fail('evaluated')"]
+    if is_wrapped:
+        stage.enter(environment("Wraps", let=slow, extensions=WITH_WRAPPING, **WRAPS))
+    Moment(stage, "Phase: Setup", lambda: in_a_while(stage.session.cancel_action))
+    task = script(sh("echo started"), let=[] if is_wrapped else slow, extensions=WITH_WRAPPING)
+    stage.start_task(task, step_name="Step")
+    assert stage.wait() == ActionStatus(state=ActionState.CANCELED, fail_message=NEVER_STARTED)
+    assert stage.journal.output == []
+    assert [text for text in stage.journal.texts if "openjd_fail" in text] == []
+    assert stage.state == "READY_ENDING"
+
+
+@pytest.mark.parametrize("end", ["onEnter", "onExit"])
+def test_cancel_before_bindings(stage: Stage, end: str) -> None:
+    """LC-27, ENV-2, LC-9: none is evaluated; an environment counts as entered or exited all the same."""
+    actions: dict[str, Any] = {end: action("true")}
+    failing = environment("E", let=["x = fail('evaluated')"], extensions=WITH_WRAPPING, **actions)
+    moment = Moment(stage, "Phase: Setup", lambda: stage.session.cancel_action())
+    stage.enter(failing)
+    if end == "onExit":
+        assert moment.results == []
+        stage.exit("E", keep_session_running=False)
+    assert stage.wait() == ActionStatus(state=ActionState.CANCELED, fail_message=NEVER_STARTED)
+    assert stage.session.environments_entered == (("E",) if end == "onEnter" else ())
 
 
 def test_cancel_in_the_first_call(stage: Stage) -> None:

@@ -69,7 +69,7 @@ class Stage:
         self.lines = Lines()
         logging.getLogger("openjd.sessions").addHandler(self.lines)
         self.stack = EnvironmentStack()
-        self.preparation = Preparation(self.workspace, self.log, parameters, "Job", self.stack)
+        self.preparation = Preparation(self.workspace, self.log, parameters, "Job", self.stack, lambda: False)
 
     def close(self) -> None:
         logging.getLogger("openjd.sessions").removeHandler(self.lines)
@@ -636,7 +636,7 @@ print(native())
 rule = PathMappingRule(
     source_path_format=PathFormat.POSIX, source_path=PurePosixPath("/a"), destination_path=Path("/b")
 )
-preparation = Preparation(workspace, SessionLog("s", str), {"P": value}, "Job", EnvironmentStack())
+preparation = Preparation(workspace, SessionLog("s", str), {"P": value}, "Job", EnvironmentStack(), bool)
 task = Task(job.steps[0].script, {}, "S", None, has_banner=True)
 action = preparation.task(task, [rule], is_wrapped=True)
 print(native(), action.timeout, workspace.delete())

@@ -1,4 +1,4 @@
-"""Every exception that this package raises, and the one it uses inside to fail an action.
+"""Every exception that this package raises, and those it uses inside to end an action that has no process.
 
 Misuse raises; misfortune is a status. A call in the wrong state or order, or with a wrong value, raises at once
 and changes nothing. Whatever goes wrong with a user's action ends that action as FAILED instead.
@@ -66,3 +66,7 @@ class BadCredentialsException(Exception):
 
 class ActionFailed(Exception):
     """Internal: the action cannot run; its text becomes the ``fail_message``."""
+
+
+class ActionCanceled(Exception):
+    """Internal: the action was canceled while it was prepared; it needs no process any more."""

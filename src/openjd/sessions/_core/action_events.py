@@ -11,6 +11,8 @@ from typing import Optional, Union
 
 from openjd.sessions._types import ActionStatus, ActionUsage
 
+CANCELED_BEFORE_START = "The action was canceled before its process was started."
+
 
 @dataclass(frozen=True)
 class Started:

@@ -1,8 +1,9 @@
 """From "enter", "exit" or "run a task" to a resolved action.
 
 The order of work is LC-13: path mapping file, symbols, variables, paths of embedded files, ``let``, contents of the
-files, command and limits. Whatever fails on the way raises ``ActionFailed`` with the whole reason. This module loads
-``openjd.model``; it is imported with a Session's first action.
+files, command and limits. Whatever fails on the way raises ``ActionFailed`` with the whole reason; before each ``let``
+it is asked whether the action is canceled. This module loads ``openjd.model``; it is imported with a Session's first
+action.
 
 An action that a wrap hook replaces goes this way as if it were to run; what it has become is shown to the hook, which
 then goes the same way in its own scope (WRAP-9 to WRAP-13).
@@ -11,7 +12,7 @@ then goes the same way in its own scope (WRAP-9 to WRAP-13).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable, Optional
 
@@ -36,7 +37,7 @@ from openjd.sessions._core.environments import (
 from openjd.sessions._core.parameters import Task
 from openjd.sessions._core.redaction import MASK
 from openjd.sessions._core.scopes import Scope, Symbols, Typed, parameter_symbols, session_symbols, table_symbols
-from openjd.sessions._errors import ActionFailed
+from openjd.sessions._errors import ActionCanceled, ActionFailed
 from openjd.sessions._logging import LogContent, SessionLog
 from openjd.sessions._path_mapping import PathMapper, PathMappingRule
 from openjd.sessions._runtime.script_files import ScriptFiles, ScriptOwner
@@ -74,12 +75,14 @@ class Preparation:
         job_parameters: Mapping[str, ParameterValue],
         job_name: Optional[str],
         stack: EnvironmentStack,
+        is_canceled: Callable[[], bool],
     ) -> None:
         self._workspace = workspace
         self._log = log
         self._job_parameters = job_parameters
         self._job_name = job_name
         self._stack = stack
+        self._is_canceled = is_canceled
         self._use_rules(())
         self._environment_files: dict[str, ScriptFiles] = {}
         self._finished: list[ScriptFiles] = []
@@ -189,9 +192,16 @@ class Preparation:
         """Write the files of a script; gives what its actions see."""
         paths = script.files.allocate()
         scope = script.scope.extended({symbol: Typed(path, "path") for symbol, path in paths.items()})
-        scope = scope.with_bindings(script.bindings, script.title)
+        scope = scope.with_bindings(self._unless_canceled(script.bindings), script.title)
         script.files.write(scope)
         return scope
+
+    def _unless_canceled(self, bindings: Iterable[str]) -> Iterator[str]:
+        """Bindings, each of which may take long to evaluate, until somebody cancels the action (LC-27)."""
+        for binding in bindings:
+            if self._is_canceled():
+                raise ActionCanceled
+            yield binding
 
     def _schedulable(self, resolved: ResolvedAction) -> ResolvedAction:
         """Without a time limit that is too long to be measured (ACT-13)."""

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
 
 from openjd.sessions._core.action_events import (
+    CANCELED_BEFORE_START,
     ActionEffect,
     ActionEvent,
     Arm,
@@ -136,7 +137,7 @@ class RunningAction:
     def start(self, keeper: Keeper, command: Command) -> None:
         """Ask for the process, unless the action has been canceled before."""
         if self.is_canceled:
-            self.end_unstarted(StartFailed("The action was canceled before its process was started."))
+            self.end_unstarted(StartFailed(CANCELED_BEFORE_START))
         else:
             self._process = process = keeper.process(command, self)
             process.start()

@@ -16,13 +16,13 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
-from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
+from openjd.sessions._core.action_events import CANCELED_BEFORE_START, CancelRequested, NothingToRun, StartFailed
 from openjd.sessions._core.actions import ResolvedAction, check_command_line
 from openjd.sessions._core.environments import EnvironmentStack, ProcessEnvironment
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
 from openjd.sessions._core.output import OutputInterpreter
 from openjd.sessions._core.redaction import MASK
-from openjd.sessions._errors import ActionFailed, InvalidStateError, KeeperError
+from openjd.sessions._errors import ActionCanceled, ActionFailed, InvalidStateError, KeeperError
 from openjd.sessions._logging import LogContent, printable
 from openjd.sessions._platform.limits import longest_argument, longest_command_line
 from openjd.sessions._platform.protocol import Command
@@ -45,7 +45,7 @@ class Plan:
     commit: Callable[[], None]
     """Changes the state, under the lock: the call is accepted from now on."""
     prepare: Callable[[], Optional[ResolvedAction]]
-    """Gives the action, or None if there is nothing to run; raises ActionFailed."""
+    """Gives the action, or None if there is nothing to run; raises ActionFailed or ActionCanceled."""
     variables: Callable[[], ProcessEnvironment]
     """Gives the environment of its process, once it is prepared."""
     banner: Optional[str] = None
@@ -87,6 +87,10 @@ class SessionActions:
     def current(self) -> Optional[RunningAction]:
         """The running action, or the last one."""
         return self._resources.action
+
+    def is_canceled(self) -> bool:
+        """Whether a cancel of the current action has been asked for."""
+        return self.current is not None and self.current.is_canceled
 
     # -- starting; on the caller's thread
 
@@ -144,6 +148,9 @@ class SessionActions:
             check_command_line(resolved, variables, longest_argument(), longest_command_line())
             command = Command(resolved.argv, directory, variables, scope)
             keeper = self._resources.keeper()
+        except ActionCanceled:
+            self._end_here(action, StartFailed(CANCELED_BEFORE_START))
+            return
         except (ActionFailed, KeeperError) as failure:
             reason = _shortened(self._resources.redactor.redact(str(failure)))
             self._log.info(f"openjd_fail: {reason}", LogContent.EXCEPTION_INFO)

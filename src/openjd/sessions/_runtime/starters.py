@@ -180,5 +180,6 @@ class Starters:
                 self._job_parameters,
                 self._job_name,
                 self._actions.stack,
+                self._actions.is_canceled,
             )
         return self._preparation
