@@ -105,8 +105,7 @@ class Program:
 
     def helpers(self) -> list[int]:
         """Its launcher and keepers."""
-        title = f"openjd.sessions launcher of process {self.pid}".encode()
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if title in command_of(pid)]
+        return helpers_of(self.pid)
 
 
 def _identity(account: Optional[Account]) -> dict[str, Any]:
@@ -121,6 +120,12 @@ Begin = Callable[[str], Program]
 """Begins a program."""
 Run = Callable[[str], list[str]]
 """Runs a program, which must succeed and complain of nothing; gives what it prints."""
+
+
+def helpers_of(program: int) -> list[int]:
+    """The launcher and the keepers of a process."""
+    title = f"openjd.sessions launcher of process {program}".encode()
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if title in command_of(pid)]
 
 
 def command_of(pid: int) -> bytes:

@@ -216,12 +216,12 @@ class PosixKeeper:
             self._watch()
         try:
             is_open, frames = self._channel.receive()
-        except ValueError:  # no frames of ours
+        except (ValueError, MemoryError):  # no frames of ours, or none that could be kept
             is_open, frames = False, []
         try:
             for fields in frames:
                 self._tell(fields)
-        except (ValueError, IndexError, OSError):  # nor this
+        except (ValueError, IndexError, OSError, MemoryError):  # nor this
             is_open = False
         if frames:
             self._hear()

@@ -50,8 +50,8 @@ class Launcher(Resident):
             self.channel.send(b"ended", fields[1], b"")
 
     def _fork(self, number: bytes, work: Callable[[Channel], None]) -> None:
-        ours, theirs = socket.socketpair()
         try:
+            ours, theirs = socket.socketpair()
             pid = os.fork()
         except OSError as error:
             self.channel.send(b"failed", number, os.strerror(error.errno or 0).encode())

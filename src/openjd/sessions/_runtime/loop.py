@@ -160,8 +160,13 @@ class Loop:
     # -- the thread
 
     def _run(self) -> None:
-        while self._is_used():
-            self.guarded(self._turn)
+        while True:
+            try:
+                if not self._is_used():
+                    return
+                self.guarded(self._turn)
+            except MemoryError:  # not even enough to say so: others depend on this thread
+                continue
 
     def _turn(self) -> None:
         selector = self._selector
@@ -211,9 +216,11 @@ class Loop:
         try:
             call()
         except Exception as error:
-            self.delivery.schedule(partial(_log_bug, error))
-            if on_bug is not None:
-                on_bug()
+            try:
+                self.delivery.schedule(partial(_log_bug, error))
+            finally:
+                if on_bug is not None:
+                    on_bug()
 
     # -- the end of the process, and forks of it
 
