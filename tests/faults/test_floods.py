@@ -1,7 +1,8 @@
 """Output without measure (DIR-1 to DIR-8, DESIGN §11): memory stays bounded, nothing is lost, nobody else waits.
 
-The amounts are a hundredth of what the promises are about: memory would grow with them if it grew at all. With
-``OPENJD_SESSIONS_FLOODS=100`` in the environment they are the full ones, which takes some minutes.
+Once it is 10 GB, once a line of 1 GB, once a million lines of random bytes, and a hundred actions at once. The other
+amounts are smaller: memory would grow with them if it grew at all. ``OPENJD_SESSIONS_FLOODS=100`` in the environment
+multiplies them, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -83,9 +85,45 @@ FLOODS = {
 @pytest.mark.parametrize("kind", FLOODS)
 def test_memory_and_completeness(begin: Begin, kind: str, stalls: bool) -> None:
     """DIR-1, DIR-4, DESIGN §11: with a handler that keeps up and with one that stalls now and then."""
-    command, lines, characters = FLOODS[kind]
+    check_flood(begin, *FLOODS[kind], stalls=stalls, patience=PATIENCE * TIMES)
+
+
+RANDOM_LINES = (
+    "LC_ALL=C tr -d '\\r' < /dev/urandom | LC_ALL=C tr '\\001-\\020' '\\n' | head -n 1000000 | "
+    """LC_ALL=C awk '{ print "# " NR " " $0 }'"""
+)
+
+
+@pytest.mark.slow
+def test_ten_gigabytes_into_a_handler_that_stalls(begin: Begin) -> None:
+    """DESIGN §11, DIR-4."""
+    check_flood(begin, "head -c 10G /dev/zero", None, 10 * 2**30, stalls=True)
+
+
+@pytest.mark.slow
+def test_line_of_a_gigabyte(begin: Begin) -> None:
+    """DIR-4: it is told in pieces, and none is lost."""
+    check_flood(begin, "head -c 1G /dev/zero | tr '\\0' x", None, 2**30, stalls=False)
+
+
+@pytest.mark.slow
+def test_million_lines_of_random_bytes(begin: Begin) -> None:
+    """DIR-1, DIR-3."""
+    check_flood(begin, RANDOM_LINES, 1_000_000, None, stalls=True)
+
+
+def check_flood(
+    begin: Begin,
+    command: str,
+    lines: Optional[int],
+    characters: Optional[int],
+    *,
+    stalls: bool,
+    patience: float = 10 * PATIENCE,
+) -> None:
+    """Have an action print, and so many lines or characters told in their order, without using much memory."""
     program = begin(MEASURE + f"flood({command!r}, {stalls})")
-    code, output, complaints = program.finish(PATIENCE * TIMES)
+    code, output, complaints = program.finish(patience)
     assert (code, complaints) == (0, "")
     growth, found_lines, found_characters, disorder = map(int, output[0].split())
     assert growth < MOST_GROWTH
