@@ -6,8 +6,11 @@ RED-1 to RED-13, LOG-8.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 import traceback
+from functools import partial
 from typing import Optional
 
 import pytest
@@ -18,10 +21,13 @@ from openjd.sessions import ActionError, ActionState
 from openjd.sessions._core.lines import MAX_LINE
 from openjd.sessions._core.output import Broken, Notice, OutputInterpreter, OutputItem, Text, Update, VariableChange
 from openjd.sessions._core.redaction import MASK, Redactor
+from openjd.sessions._runtime.delivery import Outbox
+from openjd.sessions._runtime.loop import Loop, default_loop
+from openjd.sessions._runtime.output_stream import OutputStream
 from support import child
 from support.scripts import action, environment, file, script
 from support.spelled import SPELLED
-from support.stage import OpenStage, Stage, seconds_to_cancel
+from support.stage import PATIENCE, OpenStage, Stage, seconds_to_cancel
 
 SECRET = "p@ss w/0rd'\"=&é!"
 SPELLINGS = {name: encode(SECRET).strip("b\"'") for name, encode in SPELLED.items() if " around" not in name}
@@ -217,3 +223,57 @@ def test_a_flood_of_secrets_delays_no_other_session(open_stage: OpenStage) -> No
     assert min(delays) < 0.2
     flooding.session.cancel_action()
     assert flooding.wait().state is ActionState.CANCELED
+
+
+class Taker:
+    """Takes the blocks of an output as they come."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.blocks: list[bytes] = []
+        self.turns: list[int] = []
+        """How many calls of others the loop had made before each block."""
+        self.calls = 0
+        self.has_ended = threading.Event()
+        self._loop = loop
+
+    def take(self, block: bytes) -> None:
+        self.blocks.append(block)
+        self.turns.append(self.calls)
+        self._loop.post(self._count)
+
+    def _count(self) -> None:
+        self.calls += 1
+
+    def output_ended(self) -> None:
+        self.has_ended.set()
+
+    def warn(self, message: str) -> None:
+        raise AssertionError(message)
+
+
+def open_stream(loop: Loop, reader: int, outbox: Outbox, taker: Taker) -> None:
+    OutputStream(loop, reader, outbox, taker)
+
+
+def test_blocks_that_declare_secrets_are_taken_in_parts() -> None:
+    """DESIGN §4: declarations take long, so others have their turn in between; and nothing is lost."""
+    plain = (b"x" * 62 + b"\r\n") * 1024
+    declared = b"".join(b"OpenJD_Redacted_Env: A=%d\n" % number for number in range(2000))
+    whole = plain * 4 + declared + plain
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    loop = default_loop()
+    loop.join(whole)
+    taker = Taker(loop)
+    outbox = Outbox(loop.delivery)
+    loop.post(partial(open_stream, loop, reader, outbox, taker))
+    with os.fdopen(writer, "wb") as pipe:
+        pipe.write(whole)
+    assert taker.has_ended.wait(PATIENCE)
+    outbox.close()
+    loop.part(whole)
+    assert b"".join(taker.blocks) == whole
+    parts = [number for number, block in enumerate(taker.blocks) if b"Redacted" in block]
+    assert max(len(taker.blocks[number]) for number in parts) <= 4096
+    assert all(taker.turns[number] > taker.turns[number - 1] for number in parts)
+    assert max(map(len, taker.blocks)) > 4 * 4096

@@ -93,8 +93,8 @@ def _quoted(secret: str, data: bytes) -> Iterator[str]:
     for table in _IN_URLS:
         yield characters.translate(table)
     codes = set(map(ord, secret))
-    for table in _IN_STRINGS:
-        if not codes.isdisjoint(table):
+    for changed, table in _IN_STRINGS:
+        if not codes.isdisjoint(changed):
             yield secret.translate(table)
     if not secret.isascii():
         yield from _quoted_as_ascii(secret, characters)
@@ -125,7 +125,12 @@ def _url_tables() -> Iterator[_Table]:
     ):
         for digits in ("%%%02X", "%%%02x"):
             codes = (code for code in range(256) if code > 127 or (not _RUN.match(chr(code)) and chr(code) not in kept))
-            yield {**{code: digits % code for code in codes}, ord(" "): blank}
+            yield _complete({**{code: digits % code for code in codes}, ord(" "): blank})
+
+
+def _complete(table: _Table) -> _Table:
+    """With what it does not change of ASCII: to look for what is missing takes three times as long."""
+    return {**{code: chr(code) for code in range(128)}, **table}
 
 
 def _escapes(text: str) -> _Table:
@@ -143,15 +148,17 @@ _MARKUP = {ord(char): f"\\u{ord(char):04x}" for char in "<>&'"}
 
 _TO_URL_SAFE = str.maketrans("+/", "-_")
 _IN_URLS = tuple(_url_tables())
-_IN_JSON = tuple(
+_JSON_TABLES = tuple(
     {**_JSON, **of_some, **of_python}
     for of_some in ({}, _escapes("/"), _MARKUP)
     for of_python in ({}, {127: r"\u007f"})
 )
-_IN_LITERALS = (_LITERAL, {**_LITERAL, **_escapes("'")}, {**_LITERAL, **_escapes('"')})
-_IN_STRINGS: tuple[_Table, ...] = (
-    *_IN_JSON,
-    *_IN_LITERALS,
+_LITERAL_TABLES = (_LITERAL, {**_LITERAL, **_escapes("'")}, {**_LITERAL, **_escapes('"')})
+_IN_JSON = tuple(map(_complete, _JSON_TABLES))
+_IN_LITERALS = tuple(map(_complete, _LITERAL_TABLES))
+_STRING_TABLES: tuple[_Table, ...] = (
+    *_JSON_TABLES,
+    *_LITERAL_TABLES,
     {ord("'"): "'\"'\"'"},
     {ord("'"): "'\\''"},
     _escapes('\\"$`'),
@@ -159,3 +166,5 @@ _IN_STRINGS: tuple[_Table, ...] = (
     _escapes("!\"#$&'()*;<=>?[\\]^`{|},~ "),
     _escapes("!\"#$&'()*;<>?[\\]^`{|}~ "),
 )
+_IN_STRINGS = tuple((frozenset(table), _complete(table)) for table in _STRING_TABLES)
+"""The characters that each changes, and the table."""

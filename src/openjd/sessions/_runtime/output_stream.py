@@ -17,6 +17,12 @@ BLOCK_SIZE = 64 * 1024
 LEAST_BLOCK_SIZE = 1024
 PATIENCE = 0.020
 """Seconds of processor time that it may take to understand a block; if it takes longer, less is read at a time."""
+LABORIOUS = b"redacted_env"
+"""Found in lines that declare a secret, which is by far the most laborious thing that a line can ask for."""
+LABORIOUS_SIZE = 4 * 1024
+"""Bytes of a block with such lines that are passed on at a time."""
+_BREATH = 0.001
+"""Seconds after which the rest of such a block goes on, so that all that is not data comes first."""
 QUIET_PERIODS = (1.0, 5.0)
 """Seconds to wait for output that something holds open after the command has exited: unsaid, then said (rule DIR-8)."""
 
@@ -50,6 +56,8 @@ class OutputStream:
         self._outbox = outbox
         self._listener = listener
         self._block_size = LEAST_BLOCK_SIZE
+        self._rest = b""
+        """Of a laborious block: what has been read, and not passed on."""
         self._has_ended = False
         self._has_dropped = False
         self._is_paused = False
@@ -107,9 +115,9 @@ class OutputStream:
             pass
 
     def _read_block(self) -> bool:
-        """Read one block; False if there is none."""
+        """Read one block, or go on with the last one; False if there is none."""
         try:
-            block = os.read(self._descriptor, self._block_size)
+            block = self._next_block()
         except BlockingIOError:
             if self._ends_when_empty:
                 self._end()
@@ -127,6 +135,19 @@ class OutputStream:
             if self._outbox.is_full(lambda: self._loop.post(self._resume)):
                 self._pause()
         return True
+
+    def _next_block(self) -> bytes:
+        block, self._rest = self._rest or os.read(self._descriptor, self._block_size), b""
+        if len(block) > LABORIOUS_SIZE and LABORIOUS in block.lower():
+            block, self._rest = block[:LABORIOUS_SIZE], block[LABORIOUS_SIZE:]
+            self._loop.unwatch(self._descriptor)
+            self._loop.call_later(_BREATH, self._go_on)
+        return block
+
+    def _go_on(self) -> None:
+        if self.is_open and not self._is_paused:
+            self._watch()
+            self._on_ready()
 
     def _adapt(self, seconds: float) -> None:
         """Read so much at a time that nobody's block holds up the loop, whatever it says."""
@@ -163,7 +184,7 @@ class OutputStream:
         self._watch()
         if self._is_draining:
             self._start_clock()
-        if self._ends_when_empty:
+        if self._rest or self._ends_when_empty:
             self._on_ready()
 
     # -- waiting for others that hold the output open
