@@ -500,7 +500,7 @@ for number in range(60):
     theirs, ours = socket.socketpair()
     listener = Listener()
     with theirs, closing(ManualLoop()) as loop:
-        keeper_of(ours, os.getpid(), loop).start(Command(["true"], "/", {}), listener)
+        keeper_of(ours, os.getpid(), loop).process(Command(["true"], "/", {}), listener).start()
         theirs.send(encode_frame(b"failed", b"1", b"reason"))
         try:
             _testcapi.set_nomemory(number, number + 1)

@@ -16,13 +16,16 @@ import pytest
 from openjd.sessions import ActionState, Session, sweep
 from support import child
 from support.mounts import (
+    disk,
+    fail,
     make_immutable,
     make_mutable,
     make_read_only,
-    make_writable,
+    mend,
     silent_file_system,
     small_file_system,
 )
+from support.programs import Run
 from support.scripts import action, environment, file, notified, script, sh
 from support.stage import READY_AND_WAIT, OpenStage, Stage, shell
 
@@ -164,6 +167,23 @@ def test_full_disk(tmp_path: Path) -> None:
         assert stage.journal.output == []
 
 
+def test_files_that_may_not_become_so_large(run: Run) -> None:
+    """LC-20, WD-13: the same by a limit of the program, which is to be had everywhere."""
+    assert run(
+        """
+        import resource
+        from support.scripts import file, script, sh
+        with new_session() as session:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+            files = [file("S", "x"), file("F", "y" * 1_000_000, filename="large")]
+            session.run_task(step_script=script(sh("true"), files), task_parameter_values=None)
+            status = session.wait(20)
+            say(status.state.name, status.exit_code, "File too large" in status.fail_message)
+            say((session.files_directory / "large").exists())
+        """
+    ) == ["FAILED None True", "False"]
+
+
 def test_full_disk_while_an_action_is_notified(tmp_path: Path) -> None:
     """ACT-27: cancel_info.json can't be written, so the action is terminated."""
     with small_file_system(tmp_path), stage_on(tmp_path) as stage:
@@ -193,19 +213,21 @@ def test_read_only_root(tmp_path: Path) -> None:
             Session(session_id="s", job_parameter_values=None, session_root_directory=tmp_path)
 
 
-def test_file_system_that_becomes_read_only(tmp_path: Path) -> None:
-    """LC-20, LC-34: actions fail, cleanup tells what stays, a later sweep finds it."""
-    with small_file_system(tmp_path), stage_on(tmp_path) as stage:
+def test_disk_that_fails(tmp_path: Path) -> None:
+    """LC-20, LC-34: it is read-only from then on; actions fail, cleanup tells what stays, a later sweep finds it."""
+    root, image = tmp_path / "root", tmp_path / "image"
+    root.mkdir()
+    with disk(root, image), stage_on(root) as stage:
         directory = stage.session.working_directory
         stage.run(*shell("touch file"))
-        make_read_only(tmp_path)
+        fail(root)
         status = stage.run_task(script(action("true"), [file("F", "data")]))
         assert status.state is ActionState.FAILED
         assert "Read-only file system" in (status.fail_message or "")
         stage.session.cleanup()
         assert [text for text in warnings_of(stage) if "Could not delete" in text and "Read-only" in text]
-        make_writable(tmp_path)
-        assert sweep(tmp_path) == [directory]
+        mend(root, image)
+        assert sweep(root) == [directory]
 
 
 def test_working_directory_that_has_vanished(stage: Stage) -> None:

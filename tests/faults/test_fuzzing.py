@@ -1,16 +1,16 @@
 """Whatever comes in: no crash, no hang, no growth without bound, and every mistake is one clear message.
 
-What was found once is kept in ``corpus``, and tried each time.
+What was found once is kept in ``corpus``, and tried each time; beside it lies what a fuzzer had best begin with.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,21 +19,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openjd.sessions import PathFormat, PathMappingRule
-from openjd.sessions._core.lines import MAX_LINE
-from openjd.sessions._core.output import OutputInterpreter, Text, Update
-from openjd.sessions._core.redaction import Redactor
-from openjd.sessions._platform.posix import PosixKeeper
-from openjd.sessions._platform.posix_account import PosixAccount
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER
-from openjd.sessions._platform.posix_wire import Channel, encode_frame
-from openjd.sessions._platform.protocol import Command
-from openjd.sessions.cli import main
-from support.manual_loop import ManualLoop
+from openjd.sessions._platform.posix_wire import encode_frame
+from support import fuzzing
+from support.frames import check_frames
+from support.fuzzing import CORPUS, TARGETS, TEMPLATE
+from support.stage import PATIENCE
 
-CORPUS = Path(__file__).with_name("corpus")
 relaxed = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150
 )
+
+
+@pytest.mark.parametrize("file", sorted(CORPUS.iterdir()), ids=lambda file: file.name)
+def test_corpus(file: Path) -> None:
+    """Each file is for the target that its name begins with."""
+    TARGETS[file.name.partition("-")[0]](file.read_bytes())
 
 
 # Output: lines and directives
@@ -49,60 +49,13 @@ tokens = st.sampled_from(
 output = st.lists(st.one_of(tokens, st.binary(max_size=6)), max_size=40).map(b"".join)
 
 
-def interpret(data: bytes, borders: Sequence[int]) -> list[object]:
-    interpreter = OutputInterpreter(Redactor(), entering=True, redacted_env_enabled=True)
-    places = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
-    blocks = (data[start:end] for start, end in zip(places, places[1:]))
-    items: list[object] = [item for block in blocks for item in interpreter.feed(block)]
-    return [*items, *interpreter.close()]
-
-
-def check_output(data: bytes, borders: Sequence[int] = ()) -> None:
-    items = interpret(data, borders)
-    texts = [item.text for item in items if isinstance(item, Text)]
-    assert all(len(line) <= MAX_LINE for text in texts for line in text.split("\n"))
-    told = [item for item in items if not isinstance(item, Text)]
-    assert told == [item for item in interpret(data, ()) if not isinstance(item, Text)]
-    for item in items:
-        if isinstance(item, Update) and item.progress is not None:
-            assert 0 <= item.progress <= 100
-
-
 @relaxed
 @given(output, st.lists(st.integers(0, 10**6), max_size=6))
 def test_output(data: bytes, borders: list[int]) -> None:
-    check_output(data, borders)
-
-
-@pytest.mark.parametrize("file", sorted(CORPUS.glob("output-*")), ids=lambda file: file.name)
-def test_output_of_the_corpus(file: Path) -> None:
-    data = file.read_bytes()
-    check_output(data)
-    check_output(data, range(0, len(data), 3))
+    fuzzing.check_output(data, borders)
 
 
 # Frames of a keeper, which may be anybody's program by then
-
-
-class Listener:
-    """Writes down what it is told of a process."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def started(self, pid: int, output: int) -> None:
-        assert isinstance(pid, int)
-        self.heard.append("started")
-        os.close(output)
-
-    def over(self, *_: object) -> None:
-        self.heard.append("over")
-
-    def told(self, *_: object) -> None:
-        self.heard.append("told")
-
-    not_started = tree_ended = lost = over
-    notify_failed = signal_refused = exited = told
 
 
 @pytest.fixture
@@ -127,33 +80,15 @@ def test_frames_of_a_keeper(bystander: int, data: bytes, descriptors: int) -> No
     check_frames(bystander, data, descriptors)
 
 
-@pytest.mark.parametrize("file", sorted(CORPUS.glob("frames-*")), ids=lambda file: file.name)
-def test_frames_of_the_corpus(bystander: int, file: Path) -> None:
-    check_frames(bystander, file.read_bytes(), 1)
-
-
 def test_a_keeper_that_sends_nothing_but_descriptors(bystander: int) -> None:
     check_frames(bystander, b"\0", 6)
 
 
-def check_frames(pid: int, data: bytes, descriptors: int) -> None:
-    """Have a keeper send these bytes, with as many pipes."""
-    theirs, ours = socket.socketpair()
-    listener = Listener()
-    with theirs, closing(ManualLoop()) as loop:
-        keeper = PosixKeeper(Channel(ours, LONGEST_ANSWER), pid, PosixAccount(None), loop)
-        keeper.process(Command(["true"], "/", {}), listener).start()
-        ends = [end for _ in range(descriptors) for end in os.pipe()]
-        if data:
-            socket.send_fds(theirs, [data], ends)
-        for end in ends:
-            os.close(end)
-        loop.turn()
-        loop.turn()
-        theirs.close()
-        loop.turn()
-        assert keeper.is_lost
-        assert "over" in listener.heard
+@relaxed
+@given(st.lists(st.binary(max_size=300).map(lambda data: data.replace(b"\0", b"")), min_size=1), st.integers(1, 400))
+def test_frames_to_a_keeper(fields: list[bytes], size: int) -> None:
+    """DESIGN §6: it trusts what we say, so what it hears must be that."""
+    fuzzing.check_frames_to_a_keeper(fields, size)
 
 
 # Path mapping rules
@@ -164,16 +99,8 @@ paths = st.text(st.sampled_from("aB/\\:.~ é%?#\0"), max_size=12)
 @relaxed
 @given(st.sampled_from(list(PathFormat)), paths, paths, paths)
 def test_path_mapping(source_format: PathFormat, source: str, destination: str, path: str) -> None:
-    """PM-1 to PM-8: a rule is refused with ValueError, or does something sensible to every path."""
-    given_rule = {"source_path_format": source_format.value, "source_path": source, "destination_path": destination}
-    try:
-        rule = PathMappingRule.from_dict(rule=given_rule)
-    except ValueError:
-        return
-    is_mapped, mapped = rule.apply(path=path)
-    assert isinstance(mapped, str)
-    assert is_mapped or mapped == path
-    assert PathMappingRule.from_dict(rule=rule.to_dict()) == rule
+    """PM-1 to PM-8."""
+    fuzzing.check_path_mapping(source_format, source, destination, path)
 
 
 anything = st.recursive(
@@ -193,22 +120,6 @@ def test_path_mapping_of_anything(rule: object) -> None:
 
 # Inputs of the command line
 
-TEMPLATE = {
-    "specificationVersion": "jobtemplate-2023-09",
-    "name": "Job",
-    "parameterDefinitions": [{"name": "N", "type": "INT", "default": 1}, {"name": "S", "type": "STRING"}],
-    "steps": [{"name": "Step", "script": {"actions": {"onRun": {"command": "true"}}}}],
-}
-STATUSES = {0, 1, 2, 3, 4}
-
-
-def complaints_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert main(argv) in STATUSES
-    complaint = capsys.readouterr().err
-    assert "Traceback" not in complaint
-    return complaint
-
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
@@ -219,19 +130,14 @@ def template(tmp_path: Path) -> Path:
 
 @relaxed
 @given(st.one_of(st.binary(max_size=40), anything.map(lambda value: yaml.safe_dump(value).encode())))
-def test_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes) -> None:
-    for ending in ("json", "yaml", "txt"):
-        path = tmp_path / f"fuzzed.{ending}"
-        path.write_bytes(data)
-        assert complaints_of(["check", str(path)], capsys).startswith("ERROR: ")
+def test_templates(tmp_path: Path, data: bytes) -> None:
+    fuzzing.check_template(data, tmp_path)
 
 
 @relaxed
 @given(st.sampled_from(["steps", "name", "parameterDefinitions", "jobEnvironments", "extensions"]), anything)
-def test_parts_of_templates(tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, value: object) -> None:
-    path = tmp_path / "fuzzed.json"
-    path.write_text(json.dumps({**TEMPLATE, part: value}))
-    complaints_of(["check", str(path)], capsys)
+def test_parts_of_templates(tmp_path: Path, part: str, value: object) -> None:
+    fuzzing.check_template(json.dumps({**TEMPLATE, part: value}).encode(), tmp_path)
 
 
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -247,10 +153,21 @@ odd = st.one_of(
 
 @relaxed
 @given(st.lists(st.tuples(options, odd), min_size=1, max_size=3))
-def test_options_of_run(
-    template: Path, capsys: pytest.CaptureFixture[str], given_options: list[tuple[str, str]]
-) -> None:
-    """The job lacks a step that is asked for, so that nothing is ever run."""
+def test_options_of_run(template: Path, given_options: list[tuple[str, str]]) -> None:
     argv = [f"{option}={value}" if option.startswith("--") else f"{option}{value}" for option, value in given_options]
-    complaint = complaints_of(["run", str(template), *argv, "--step=No such step", "-pS=s"], capsys)
-    assert "ERROR: " in complaint or "usage: " in complaint
+    fuzzing.check_run(template, argv)
+
+
+# Led by coverage
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("atheris"), reason="atheris is not installed: pip install -e '.[fuzz]'")
+@pytest.mark.parametrize("target", TARGETS)
+def test_led_by_coverage(target: str, tmp_path: Path) -> None:
+    """A few seconds of what `fuzz.py` does at length; what it finds is added to the corpus."""
+    program = [sys.executable, str(Path(__file__).with_name("fuzz.py")), target, "-max_total_time=3"]
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(program, env=own, capture_output=True, text=True, check=False, timeout=2 * PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert " cov: " in done.stderr

@@ -49,7 +49,7 @@ def check_frames(pid: int, data: bytes, descriptors: int) -> None:
     listener = Listener()
     with theirs, closing(ManualLoop()) as loop:
         keeper = keeper_of(ours, pid, loop)
-        keeper.start(Command(["true"], "/", {}), listener)
+        keeper.process(Command(["true"], "/", {}), listener).start()
         ends = [end for _ in range(descriptors) for end in os.pipe()]
         if data:
             socket.send_fds(theirs, [data], ends)

@@ -27,8 +27,28 @@ def make_read_only(place: Path) -> None:
     _run("mount", "-o", "remount,ro", str(place))
 
 
-def make_writable(place: Path) -> None:
-    _run("mount", "-o", "remount,rw", str(place))
+@contextmanager
+def disk(place: Path, image: Path) -> Iterator[None]:
+    """A file system of some megabytes in a file, which can fail (ext4)."""
+    image.touch()
+    os.truncate(image, 8 * 1024 * 1024)
+    _run("mkfs.ext4", "-q", "-F", str(image))
+    _run("mount", "-o", "loop", str(image), str(place))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fail(place: Path) -> None:
+    """Have the kernel do what it does when a disk fails: nothing can be written any more, whoever has files open."""
+    _run("sync", "--file-system", str(place))
+    _run("mount", "-o", "remount,abort", str(place))
+
+
+def mend(place: Path, image: Path) -> None:
+    _run("umount", str(place))
+    _run("mount", "-o", "loop", str(image), str(place))
 
 
 def make_immutable(path: Path) -> None:
