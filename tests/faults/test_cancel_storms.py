@@ -23,7 +23,7 @@ import pytest
 from openjd.sessions import ActionState, ActionStatus, SessionError
 from support.programs import ABOUT_FORKS, PRELUDE, helpers_of
 from support.scripts import action, environment, notified, sh
-from support.stage import PATIENCE, OpenStage, Stage
+from support.stage import PATIENCE, OpenStage, Stage, is_alive
 
 GRACE = 1
 LATEST = 2.0
@@ -51,6 +51,7 @@ class Storm:
         self.finals: list[ActionStatus] = []
         stage.react = self._hear
         self.on_running: Callable[[], object] = lambda: None
+        self.variables: Callable[[], Optional[dict[str, str]]] = lambda: None
         for number in range(count):
             kind = self.dice.choice(sorted(COMMANDS))
             stage.session.enter_environment(
@@ -77,7 +78,7 @@ class Storm:
             before = len(self.finals)
             disturber = threading.Thread(target=disturb)
             disturber.start()
-            session.exit_environment(identifier=identifier)
+            session.exit_environment(identifier=identifier, os_env_vars=self.variables())
             disturber.join()
             began = time.monotonic()
             self.cancel(0.05)  # whatever has been missed
@@ -269,10 +270,64 @@ finally:
 )
 
 
-@pytest.mark.skipif(not os.access("/sys/fs/cgroup/pids/cgroup.procs", os.W_OK), reason="needs a control group")
+needs_process_group = pytest.mark.skipif(
+    not os.access("/sys/fs/cgroup/pids/cgroup.procs", os.W_OK), reason="needs a control group"
+)
+
+
+@needs_process_group
 def test_while_no_process_can_be_started(tmp_path: Any) -> None:
     """LC-20, LC-27: starts fail with the system's reason, cancels work all the same, and the next action too."""
     assert run_alone(STARVED, str(tmp_path)) == ["True", "[]", "True"]
+
+
+BEREFT = (
+    PRELUDE
+    + """
+from support.programs import helpers_of
+group = Path("/sys/fs/cgroup/pids", f"openjd-{os.getpid()}")
+is_ready = threading.Event()
+
+class Ready(Output):
+    def emit(self, record):
+        super().emit(record)
+        if record.getMessage().isdigit():
+            is_ready.set()
+
+LOG.addHandler(Ready())
+group.mkdir()
+(group / "cgroup.procs").write_text(str(os.getpid()))
+try:
+    with new_session() as session:
+        start(session, "sh", "-c", "setsid sleep 60 & echo $!; exec sleep 60")
+        assert is_ready.wait(20)
+        launcher, keeper = helpers_of(os.getpid())
+        (group / "pids.max").write_text("1")
+        os.kill(keeper, signal.SIGKILL)
+        status = session.wait(20)
+        (group / "pids.max").write_text("max")
+        say("ended", status.state.name, status.fail_message)
+    with new_session() as later:
+        say("later", run(later, "true").state.name)
+finally:
+    (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+    for line in (group / "cgroup.procs").read_text().split():
+        (group.parent / "cgroup.procs").write_text(line)
+    group.rmdir()
+"""
+)
+
+
+@needs_process_group
+def test_keeper_that_is_lost_while_no_thread_can_be_started(tmp_path: Any) -> None:
+    """DESIGN §6, LC-20: what it kept is ended all the same, and the loss told once."""
+    lines = run_alone(BEREFT, str(tmp_path))
+    reason = "The keeper of this Session's processes has gone; what it kept is terminated."
+    assert f"ended FAILED {reason}" in lines
+    assert lines.count(reason) == 1
+    assert "later SUCCESS" in lines
+    assert [line for line in lines if "Internal error" in line] == []
+    assert [is_alive(int(pid)) for pid in lines if pid.isdigit()] == [False]
 
 
 # While memory runs out for launcher, keepers and actions together: the kernel kills one of them
@@ -332,9 +387,6 @@ def test_while_the_kernel_kills_for_lack_of_memory(tmp_path: Any) -> None:
 
 # While memory is short: that of launcher and keepers, of the program, or of all of them and the actions
 
-MUCH = {f"V{number}": "x" * 1000 for number in range(1200)}
-"""Variables that a keeper needs some memory for, at each start."""
-
 
 def squeeze(kind: int, room: Optional[int]) -> None:
     """Let launcher and keepers have so much more memory than they use; None for as much as they like."""
@@ -350,7 +402,8 @@ def squeeze(kind: int, room: Optional[int]) -> None:
 @pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_while_keepers_are_short_of_memory(open_stage: OpenStage, kind: str) -> None:
     """LC-20, LC-27, DESIGN §6: no start, no thread, no room for a frame; who dies of it is a keeper that was lost."""
-    hit = Storm(open_stage(os_env_vars=MUCH), 5, 60)
+    hit = Storm(open_stage(), 5, 60)
+    hit.variables = lambda: {f"V{number}": "x" * hit.dice.randrange(1000) for number in range(1000)}
     limit = getattr(resource, kind)
 
     def disturb() -> None:
@@ -501,6 +554,7 @@ for number in range(60):
     listener = Listener()
     with theirs, closing(ManualLoop()) as loop:
         keeper_of(ours, os.getpid(), loop).process(Command(["true"], "/", {}), listener).start()
+        loop.turn()
         theirs.send(encode_frame(b"failed", b"1", b"reason"))
         try:
             _testcapi.set_nomemory(number, number + 1)

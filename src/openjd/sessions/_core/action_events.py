@@ -11,8 +11,6 @@ from typing import Optional, Union
 
 from openjd.sessions._types import ActionStatus, ActionUsage
 
-CANCELED_BEFORE_START = "The action was canceled before its process was started."
-
 
 @dataclass(frozen=True)
 class Started:
@@ -21,9 +19,9 @@ class Started:
 
 @dataclass(frozen=True)
 class StartFailed:
-    """No process could be started."""
+    """No process could be started; or, without another reason, none was to be started any more."""
 
-    reason: str
+    reason: str = "The action was canceled before its process was started."
 
 
 @dataclass(frozen=True)

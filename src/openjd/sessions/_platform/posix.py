@@ -282,9 +282,9 @@ class PosixKeeper:
         mark = self._mark + b"."
         if reason is _KEEPER_SILENT:
             pidfd, self._pidfd = self._pidfd, None
-            threading.Thread(target=self._account.end_silent, args=(pidfd, mark), daemon=True).start()
+            _aside(self._account.end_silent, pidfd, mark)
         elif self._when_gone is None:  # the launcher may be gone, too
-            threading.Thread(target=self._account.end_marked, args=(mark,), daemon=True).start()
+            _aside(self._account.end_marked, mark)
         self._watcher.unwatch(self._channel.fileno())
         self.is_lost = True
         self._close()
@@ -293,6 +293,15 @@ class PosixKeeper:
             process.observer.lost(reason)
         if self._when_gone is not None:
             self._when_gone()
+
+
+def _aside(work: Callable[..., object], *arguments: object) -> None:
+    """Do what takes some time in a thread of its own; here, where none can be had."""
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work(*arguments)
 
 
 def _start_frame(process: PosixProcess) -> tuple[bytes, ...]:

@@ -17,7 +17,6 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
 
 from openjd.sessions._core.action_events import (
-    CANCELED_BEFORE_START,
     ActionEffect,
     ActionEvent,
     Arm,
@@ -137,7 +136,7 @@ class RunningAction:
     def start(self, keeper: Keeper, command: Command) -> None:
         """Ask for the process, unless the action has been canceled before."""
         if self.is_canceled:
-            self.end_unstarted(StartFailed(CANCELED_BEFORE_START))
+            self.end_unstarted(StartFailed())
         else:
             self._process = process = keeper.process(command, self)
             process.start()

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
-from openjd.sessions._core.action_events import CANCELED_BEFORE_START, CancelRequested, NothingToRun, StartFailed
+from openjd.sessions._core.action_events import CancelRequested, NothingToRun, StartFailed
 from openjd.sessions._core.actions import ResolvedAction, check_command_line
 from openjd.sessions._core.environments import EnvironmentStack, ProcessEnvironment
 from openjd.sessions._core.lifecycle import Call, SessionLifecycle
@@ -149,7 +149,7 @@ class SessionActions:
             command = Command(resolved.argv, directory, variables, scope)
             keeper = self._resources.keeper()
         except ActionCanceled:
-            self._end_here(action, StartFailed(CANCELED_BEFORE_START))
+            self._end_here(action, StartFailed())
             return
         except (ActionFailed, KeeperError) as failure:
             reason = _shortened(self._resources.redactor.redact(str(failure)))
