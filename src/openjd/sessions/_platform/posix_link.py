@@ -207,16 +207,15 @@ def own_reading_end(descriptor: int) -> int:
         OSError, ValueError: It is no pipe, or not ours to open.
     """
     path = f"/proc/self/fd/{descriptor}"
-    try:
-        if sys.platform == "linux":
-            if not os.readlink(path).startswith("pipe:["):
-                raise ValueError("no pipe")
-            return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise ValueError("no pipe")
-        return os.dup(descriptor)
-    finally:
+    is_linux = sys.platform == "linux"
+    is_pipe = os.readlink(path).startswith("pipe:[") if is_linux else stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    if not is_pipe:
         close_elsewhere([descriptor])
+        raise ValueError("no pipe")
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK) if is_linux else os.dup(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def kill(pidfd: Optional[int]) -> None:
