@@ -83,6 +83,7 @@ class Preparation:
         self._job_name = job_name
         self._stack = stack
         self._is_canceled = is_canceled
+        self._job_symbols: Optional[Symbols] = None
         self._use_rules(())
         self._environment_files: dict[str, ScriptFiles] = {}
         self._finished: list[ScriptFiles] = []
@@ -239,6 +240,8 @@ class Preparation:
             symbols: dict[str, object] = {} if self._job_name is None else {"Job.Name": self._job_name}
             if resolved_symtab is not None:
                 symbols.update(table_symbols(resolved_symtab))
+            if self._job_symbols is None:
+                self._job_symbols = parameter_symbols("", self._job_parameters, self._mapper)
             scope = Scope.of(symbols, self._mapper.rules).extended(self._job_symbols)
             if len(self._job_scopes) >= _MOST_TABLES:
                 self._job_scopes.clear()
@@ -246,10 +249,10 @@ class Preparation:
         return scope
 
     def _use_rules(self, rules: tuple[PathMappingRule, ...]) -> None:
-        """Map the job's parameters, once for all actions until the rules change."""
+        """Have the job's parameters mapped, once for all actions until the rules change."""
         self._mapper = PathMapper(rules)
         self._rules_document = _rules_document(self._mapper)
-        self._job_symbols = parameter_symbols("", self._job_parameters, self._mapper)
+        self._job_symbols = None
         self._job_scopes: dict[int, tuple[object, Scope]] = {}
         self._rules = rules
 
