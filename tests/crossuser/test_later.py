@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -116,8 +117,18 @@ def late_account() -> Iterator[str]:
 
 def remove_late() -> None:
     if is_for_tests(LATE):
+        end_processes_of(LATE)
         root("userdel", "--force", "--remove", LATE)
     subprocess.run(["/usr/sbin/groupdel", f"{LATE}-files"], capture_output=True)
+
+
+def end_processes_of(name: str) -> None:
+    """What the user has stopped among them would outlive everything."""
+    account = accounts.find(name)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if account is not None and process.stat().st_uid == account.uid:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def root(program: str, *arguments: str) -> None:
