@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import traceback
-from functools import partial
+from collections.abc import Iterator
 from typing import Optional
 
 import pytest
@@ -226,7 +226,7 @@ def test_a_flood_of_secrets_delays_no_other_session(open_stage: OpenStage) -> No
 
 
 class Taker:
-    """Takes the blocks of an output as they come."""
+    """Takes the blocks of an output as they come; those that declare secrets take it some time."""
 
     def __init__(self, loop: Loop) -> None:
         self.blocks: list[bytes] = []
@@ -240,6 +240,9 @@ class Taker:
         self.blocks.append(block)
         self.turns.append(self.calls)
         self._loop.post(self._count)
+        end = time.monotonic() + (0.003 if b"Redacted" in block else 0)
+        while time.monotonic() < end:
+            pass
 
     def _count(self) -> None:
         self.calls += 1
@@ -251,29 +254,52 @@ class Taker:
         raise AssertionError(message)
 
 
-def open_stream(loop: Loop, reader: int, outbox: Outbox, taker: Taker) -> None:
-    OutputStream(loop, reader, outbox, taker)
+PLAIN = (b"x" * 62 + b"\r\n") * 1024
+DECLARED = b"".join(b"OpenJD_Redacted_Env: A=%d\n" % number for number in range(1000))
 
 
-def test_blocks_that_declare_secrets_are_taken_in_parts() -> None:
-    """DESIGN §4: declarations take long, so others have their turn in between; and nothing is lost."""
-    plain = (b"x" * 62 + b"\r\n") * 1024
-    declared = b"".join(b"OpenJD_Redacted_Env: A=%d\n" % number for number in range(2000))
-    whole = plain * 4 + declared + plain
+@pytest.fixture
+def taker() -> Iterator[Taker]:
+    loop = default_loop()
+    taker = Taker(loop)
+    loop.join(taker)
+    yield taker
+    loop.part(taker)
+
+
+def take_all(taker: Taker, whole: bytes, *, is_over: bool) -> None:
+    """Have it take what a process prints; if that one's tree has ended, only what is in the pipe by then."""
+    loop = default_loop()
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    loop = default_loop()
-    loop.join(whole)
-    taker = Taker(loop)
     outbox = Outbox(loop.delivery)
-    loop.post(partial(open_stream, loop, reader, outbox, taker))
+    streams = []
+
+    def open_stream() -> None:
+        streams.append(OutputStream(loop, reader, outbox, taker))
+        if is_over:
+            streams[0].drain(patient=False)
+
     with os.fdopen(writer, "wb") as pipe:
+        if not is_over:
+            loop.post(open_stream)
         pipe.write(whole)
+        pipe.flush()
+        if is_over:
+            loop.post(open_stream)
+            assert taker.has_ended.wait(PATIENCE)
     assert taker.has_ended.wait(PATIENCE)
+    loop.post(lambda: streams[0].close())
     outbox.close()
-    loop.part(whole)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_blocks_that_declare_secrets_are_taken_in_parts(taker: Taker, is_over: bool) -> None:
+    """DESIGN §4: declarations take long, so others have their turn in between; and nothing is lost."""
+    whole = PLAIN[: 21 * 1024] + DECLARED if is_over else PLAIN * 4 + DECLARED + PLAIN
+    take_all(taker, whole, is_over=is_over)
     assert b"".join(taker.blocks) == whole
     parts = [number for number, block in enumerate(taker.blocks) if b"Redacted" in block]
     assert max(len(taker.blocks[number]) for number in parts) <= 4096
-    assert all(taker.turns[number] > taker.turns[number - 1] for number in parts)
-    assert max(map(len, taker.blocks)) > 4 * 4096
+    assert all(taker.turns[number] > taker.turns[number - 1] for number in parts[1:])
+    assert is_over or max(map(len, taker.blocks)) > 4 * 4096

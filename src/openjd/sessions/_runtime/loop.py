@@ -187,7 +187,8 @@ class Loop:
         """Mailbox, due deadlines, and all that is ready but data."""
         while self._mailbox:
             self.guarded(self._mailbox.popleft())
-        while self._timers and self._timers[0][0] <= time.monotonic():
+        now = time.monotonic()  # what is set meanwhile has its turn later, however soon it is due
+        while self._timers and self._timers[0][0] <= now:
             call = heapq.heappop(self._timers)[-1].call
             if call is not None:
                 self.guarded(call)

@@ -110,8 +110,8 @@ class OutputStream:
         self._loop.watch(self._descriptor, self._on_ready, is_data=True)
 
     def _on_ready(self) -> None:
-        """Read one block; or, when only the rest is of interest, all that is there."""
-        while self.is_open and not self._is_paused and self._read_block() and self._ends_when_empty:
+        """Read one block; or, when only the rest is of interest, all that is there, unless it is laborious."""
+        while self.is_open and not self._is_paused and self._read_block() and self._ends_when_empty and not self._rest:
             pass
 
     def _read_block(self) -> bool:
