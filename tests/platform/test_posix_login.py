@@ -6,10 +6,13 @@ import os
 import subprocess
 import threading
 import time
+import weakref
 
 import pytest
 
+from openjd.sessions._errors import KeeperError
 from openjd.sessions._platform import accounts, posix_login
+from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_inheritance import inheriting_nothing
 from support.stage import READY_AND_WAIT
 
@@ -27,6 +30,25 @@ def test_work_that_fails() -> None:
     """Whatever it raises is raised where it was asked for."""
     with pytest.raises(IndexError):
         inheriting_nothing([].pop, time.monotonic() + 10)
+
+
+class Held:
+    """Something that who asks for a login has."""
+
+
+def test_a_failure_is_remembered_without_those_who_were_told() -> None:
+    """DESIGN §6: an account is there as long as the program."""
+    account = PosixAccount("nobody-of-this-name")
+
+    def ask() -> weakref.ref[Held]:
+        held = Held()
+        try:
+            account.login_variables()
+        except KeeperError:
+            return weakref.ref(held)
+        raise AssertionError("There is such an account.")
+
+    assert ask()() is None
 
 
 def test_all_descendants_are_found() -> None:

@@ -120,7 +120,7 @@ class PosixAccount:
         try:
             launcher = self._new_launcher(deadline)
         except KeeperError as error:
-            self._failure, self._failed_at = error, time.monotonic()
+            self._failure, self._failed_at = _once_more(error), time.monotonic()
             raise
         return question(launcher)
 
@@ -145,5 +145,5 @@ class PosixAccount:
 
 
 def _once_more(error: KeeperError) -> KeeperError:
-    """The same error, for another thread."""
+    """The same error, for another thread, without what the first one holds of its calls."""
     return LoginError(error.problem, error.remedy) if isinstance(error, LoginError) else KeeperError(str(error))
