@@ -21,7 +21,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from openjd.sessions import ActionState, ActionStatus, SessionError
-from support.programs import ABOUT_FORKS, PRELUDE, helpers_of
+from support.programs import ABOUT_FORKS, PRELUDE, Run, helpers_of
 from support.scripts import action, environment, notified, sh
 from support.stage import PATIENCE, OpenStage, Stage, is_alive
 
@@ -328,6 +328,26 @@ def test_keeper_that_is_lost_while_no_thread_can_be_started(tmp_path: Any) -> No
     assert "later SUCCESS" in lines
     assert [line for line in lines if "Internal error" in line] == []
     assert [is_alive(int(pid)) for pid in lines if pid.isdigit()] == [False]
+
+
+def test_where_no_thread_can_be_had(run: Run) -> None:
+    """DESIGN §6, USER-13: to become another user fails with the system's reason; a lost keeper of theirs is told of."""
+    assert run(
+        """
+        import resource, time
+        from openjd.sessions._platform.posix_inheritance import inheriting_nothing
+        from openjd.sessions._platform.posix_wire import close_elsewhere
+        if os.geteuid() == 0:  # who is above this limit
+            os.setgroups([])
+            os.setresuid(65534, 65534, 65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        close_elsewhere([os.dup(0)])
+        try:
+            inheriting_nothing(bool, time.monotonic() + 10)
+        except OSError as error:
+            say(error.strerror)
+        """
+    ) == ["can't start new thread"]
 
 
 # While memory runs out for launcher, keepers and actions together: the kernel kills one of them

@@ -32,6 +32,7 @@ def inheriting_nothing(
     It is killed in the end, where this program has the right to.
 
     Raises:
+        OSError: No thread can be had.
         TimeoutError: It is not done by the deadline; when it ever is, it is undone.
     """
     outcome: Future[_Result] = Future()
@@ -52,7 +53,10 @@ def inheriting_nothing(
                 undo(result)
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
     try:
         return outcome.result(max(0.0, deadline - time.monotonic()))
     except FutureTimeout:

@@ -167,12 +167,18 @@ def receive_all(connection: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def close_elsewhere(descriptors: Iterable[int]) -> None:
-    """Close what somebody else has opened, in a thread of its own: that may wait for as long as they like."""
+    """Close what somebody else has opened, in a thread of its own: that may wait for as long as they like.
+
+    Where no thread can be had they stay open, rather than that who has to go on waits.
+    """
     left = list(descriptors)
     if left:
         has_begun = _thread.allocate_lock()
         has_begun.acquire()
-        _thread.start_new_thread(_begin_to_close, (left, has_begun))
+        try:
+            _thread.start_new_thread(_begin_to_close, (left, has_begun))
+        except RuntimeError:
+            return
         has_begun.acquire()  # a thread that begins while the interpreter ends can crash it
 
 
