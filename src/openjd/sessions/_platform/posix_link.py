@@ -208,10 +208,12 @@ def own_reading_end(descriptor: int) -> int:
     """
     path = f"/proc/self/fd/{descriptor}"
     is_linux = sys.platform == "linux"
-    is_pipe = os.readlink(path).startswith("pipe:[") if is_linux else stat.S_ISFIFO(os.fstat(descriptor).st_mode)
-    if not is_pipe:
+    try:
+        if not (os.readlink(path).startswith("pipe:[") if is_linux else stat.S_ISFIFO(os.fstat(descriptor).st_mode)):
+            raise ValueError("no pipe")
+    except (OSError, ValueError):
         close_elsewhere([descriptor])
-        raise ValueError("no pipe")
+        raise
     try:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK) if is_linux else os.dup(descriptor)
     finally:
