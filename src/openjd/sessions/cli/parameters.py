@@ -35,7 +35,7 @@ _BOOLS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-LONGEST_RANGE = 1024
+_LONGEST_RANGE = 1024
 """Characters of a range expression, unless its parameter says otherwise (2023-09 §2.10)."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -114,7 +114,7 @@ def _as_typed(definition: JobParameterDefinition, value: Value) -> Value:
 
 def _check_length(definition: JobRangeExprParameterDefinition, value: str) -> None:
     """Check what the model does not (2023-09 §2.10)."""
-    least, most = definition.minLength or 0, definition.maxLength or LONGEST_RANGE
+    least, most = definition.minLength or 0, definition.maxLength or _LONGEST_RANGE
     if not least <= len(value) <= most:
         raise ValueError(
             f"Parameter {definition.name} of type RANGE_EXPR: expected {least} to {most} characters, not {len(value)}."
