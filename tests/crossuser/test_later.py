@@ -103,8 +103,9 @@ def late_account() -> Iterator[str]:
     if accounts.find(LATE) is not None and not is_for_tests(LATE):
         pytest.skip(f"somebody has an account {LATE}")
     remove_late()
-    root("groupadd", "--password", f"!{MARK}", groups)
-    identity = ("--comment", MARK, "--create-home", "--user-group", "--groups", groups)
+    for group in (LATE, groups):
+        root("groupadd", "--force", "--password", f"!{MARK}", group)
+    identity = ("--comment", MARK, "--create-home", "--gid", LATE, "--groups", groups)
     root("useradd", *identity, "--shell", "/bin/sh", LATE)
     root("usermod", "--append", "--groups", groups, HOST)
     rule = RULES.with_name(LATE)
@@ -322,7 +323,7 @@ say(sorted(os.listdir(os.environ["ROOT"])))
     tree = list(map(int, program.read_line().split()))
     program.wait_for("ready")
     if change == "removed":
-        root("userdel", "--force", late_account)
+        root("userdel", "--force", "--remove", late_account)
     else:
         root("usermod", *(["--lock"] if change == "locked" else ["--expiredate", "1"]), late_account)
     assert all(map(is_alive, tree))

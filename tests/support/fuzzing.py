@@ -58,8 +58,10 @@ def fuzz_output(data: bytes) -> None:
 
 def fuzz_frames(data: bytes) -> None:
     with subprocess.Popen(["sleep", "60"]) as bystander:
-        check_frames(bystander.pid, data, 1)
-        bystander.kill()
+        try:
+            check_frames(bystander.pid, data, 1)
+        finally:
+            bystander.kill()
 
 
 def check_frames_to_a_keeper(fields: Sequence[bytes], size: int) -> None:
