@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,5 +84,5 @@ def silent_file_system(place: Path) -> Iterator[None]:
 
 
 def _run(*command: str) -> None:
-    if subprocess.run(command, capture_output=True, check=False).returncode:
+    if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip(f"may not {command[0]}")
