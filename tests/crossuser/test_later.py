@@ -136,7 +136,12 @@ def root(program: str, *arguments: str) -> None:
     subprocess.run([f"/usr/sbin/{program}", *arguments], capture_output=True, check=program != "userdel")
 
 
-@pytest.mark.parametrize("names", [("setuid", "setgid"), ("setuid", "setgid", "kill")], ids="+".join)
+capabilities_that_suffice = pytest.mark.parametrize(
+    "names", [("setuid", "setgid"), ("setuid", "setgid", "kill")], ids="+".join
+)
+
+
+@capabilities_that_suffice
 def test_capabilities_suffice(
     begin_as_host: Callable[..., Program], no_rules: Callable[[], None], names: tuple[str, ...]
 ) -> None:
@@ -158,7 +163,7 @@ say(sorted(os.listdir(os.environ["ROOT"])))
     assert program.finish() == (0, [f"{ALICE} {capabilities}", "[]"], "")
 
 
-@pytest.mark.parametrize("names", [("setuid", "setgid"), ("setuid", "setgid", "kill")], ids="+".join)
+@capabilities_that_suffice
 def test_capabilities_suffice_to_end_all(
     begin_as_host: Callable[..., Program], no_rules: Callable[[], None], names: tuple[str, ...]
 ) -> None:

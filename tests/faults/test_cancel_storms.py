@@ -331,7 +331,7 @@ def test_keeper_that_is_lost_while_no_thread_can_be_started(tmp_path: Any) -> No
 
 
 def test_where_no_thread_can_be_had(run: Run) -> None:
-    """DESIGN §6, USER-13: to become another user fails with the system's reason; a lost keeper of theirs is told of."""
+    """DESIGN §6, USER-13: to become another user fails with the system's reason; nobody waits to close something."""
     assert run(
         """
         import resource, time

@@ -13,7 +13,7 @@ import pytest
 
 from openjd.sessions._platform.protocol import Process
 from support import child
-from support.bench import Bench, Recorder, parent_of
+from support.bench import Bench, Recorder, keeper_of
 from support.moments import AtCall
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starters ask for a process themselves")
@@ -79,11 +79,3 @@ def test_held_up_at_any_call_while_the_keeper_is_lost(posix: Bench) -> None:
         assert recorder.heard in (["lost"], ["started", "lost"])
         posix.keeper = posix.open_keeper()
         keeper = keeper_of(posix)
-
-
-def keeper_of(posix: Bench) -> int:
-    process, recorder = posix.begin("wait")
-    keeper = parent_of(recorder.pid)
-    process.terminate()
-    posix.finish(recorder)
-    return keeper

@@ -17,7 +17,7 @@ from openjd.sessions._platform import posix_link
 from openjd.sessions._platform.posix import PosixKeeper, PosixPlatform
 from openjd.sessions._platform.protocol import Process
 from support import child
-from support.bench import Bench, Watched, parent_of, state_of
+from support.bench import Bench, Watched, keeper_of, parent_of, state_of
 from support.manual_loop import ManualLoop
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches processes by pidfd and /proc")
@@ -90,15 +90,6 @@ def test_a_keeper_that_does_not_start_what_it_should(posix: Bench) -> None:
         posix.loop.clock.advance(2 * PATIENCE)
         assert (recorder.heard, recorder.reasons) == (["lost"], [SILENT])
         watched.wait_until_gone()
-
-
-def keeper_of(bench: Bench) -> int:
-    """The process id of a keeper."""
-    process, recorder = bench.begin("wait")
-    keeper = parent_of(recorder.pid)
-    process.terminate()
-    bench.finish(recorder)
-    return keeper
 
 
 def test_marked_processes_are_found_when_the_launcher_is_stopped_too(own_bench: Bench) -> None:

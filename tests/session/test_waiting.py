@@ -267,12 +267,14 @@ def test_event_loop_is_not_blocked(stage: Stage, gate: Gate) -> None:
 
     async def run() -> ActionStatus:
         stage.start(*shell(f"{gate.wait}; exit 3"), timeout=20)
-        waiting = asyncio.ensure_future(waiter())
-        await asyncio.sleep(0)
+        waits = asyncio.Event()
+        waiting = asyncio.ensure_future(waiter(waits))
+        await waits.wait()
         gate.open()
         return await waiting
 
-    async def waiter() -> ActionStatus:
+    async def waiter(waits: asyncio.Event) -> ActionStatus:
+        waits.set()
         return await stage.session.future
 
     assert asyncio.run(run()) == FAILED
@@ -281,21 +283,24 @@ def test_event_loop_is_not_blocked(stage: Stage, gate: Gate) -> None:
 def test_cancelling_who_waits_cancels_nothing(stage: Stage) -> None:
     """API 16a: neither ``wait_for`` nor the cancelation of a task touches the action."""
 
-    async def waiter() -> ActionStatus:
+    async def waiter(waits: asyncio.Event) -> ActionStatus:
+        waits.set()
         return await stage.session.future
 
     async def run() -> Any:
         stage.start(*READY_AND_WAIT)
+        waits = asyncio.Event()
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(waiter(), 0.01)
-        task = asyncio.ensure_future(waiter())
-        await asyncio.sleep(0)
+            await asyncio.wait_for(waiter(waits), 0.01)
+        waits.clear()
+        task = asyncio.ensure_future(waiter(waits))
+        await waits.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (stage.state, stage.session.future.done()) == ("RUNNING", False)
         stage.session.cancel_action()
-        return await asyncio.wait_for(waiter(), PATIENCE)
+        return await asyncio.wait_for(waiter(waits), PATIENCE)
 
     assert asyncio.run(run()) == ActionStatus(state=ActionState.CANCELED, exit_code=-9)
 

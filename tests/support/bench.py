@@ -191,6 +191,15 @@ class Bench:
 # Processes of Linux
 
 
+def keeper_of(bench: Bench) -> int:
+    """The process id of a keeper."""
+    process, recorder = bench.begin("wait")
+    keeper = parent_of(recorder.pid)
+    process.terminate()
+    bench.finish(recorder)
+    return keeper
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 

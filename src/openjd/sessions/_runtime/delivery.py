@@ -6,7 +6,6 @@ code keeps it busy, a stand-in takes over for the other Sessions.
 
 from __future__ import annotations
 
-import _thread
 import sys
 import threading
 import time
@@ -150,18 +149,6 @@ def text_of(error: BaseException) -> str:
     with suppress(Exception):
         text = str(error)
     return text
-
-
-def as_a_whole(call: News) -> None:
-    """Make a call that Ctrl-C must not break off in the midst: on a thread of its own, where no signal is handled.
-
-    Raises:
-        BaseException: What the call raises; or what comes out of a signal handler meanwhile, and the call goes on.
-    """
-    results: SimpleQueue[Optional[BaseException]] = SimpleQueue()
-    _thread.start_new_thread(lambda: results.put(call_client(call)), ())
-    if (error := results.get()) is not None:
-        raise error
 
 
 def call_client(call: News) -> Optional[BaseException]:

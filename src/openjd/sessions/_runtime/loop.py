@@ -6,6 +6,7 @@ delay a kill or a time limit. Its threads start with the first Session that need
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import heapq
 import itertools
@@ -16,11 +17,12 @@ import time
 import weakref
 from collections import deque
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from openjd.sessions._logging import LOG, LogContent, renew_locks
 from openjd.sessions._platform import make_platform
-from openjd.sessions._runtime.delivery import Delivery, as_a_whole
+from openjd.sessions._runtime.delivery import Delivery, call_client
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.protocol import Platform
@@ -88,7 +90,7 @@ class Loop:
         with self._lock:
             self._joined.add(key)
         if self._thread is None:
-            as_a_whole(self._start)
+            _as_a_whole(self._start)
 
     def part(self, key: object) -> None:
         """One user less; with the last one the threads stop, as soon as the mailbox is empty."""
@@ -244,6 +246,18 @@ class Loop:
         self._bell = self._bell_pull = -1
         if self._selector is not None:
             self._selector.close()
+
+
+def _as_a_whole(call: Call) -> None:
+    """Make a call that Ctrl-C must not break off in the midst: on a thread of its own, where no signal is handled.
+
+    Raises:
+        BaseException: What the call raises; or what comes out of a signal handler meanwhile, and the call goes on.
+    """
+    results: SimpleQueue[Optional[BaseException]] = SimpleQueue()
+    _thread.start_new_thread(lambda: results.put(call_client(call)), ())
+    if (error := results.get()) is not None:
+        raise error
 
 
 def _nothing() -> None:
