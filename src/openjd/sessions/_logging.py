@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from enum import Flag
 from functools import cache
@@ -121,6 +121,8 @@ def report_foreign_error(record: logging.LogRecord) -> None:
 
 
 _RULE_LENGTH = 46
+LogBatch = tuple[int, Iterable[str], Optional[LogContent]]
+"""A level, messages, and what they contain."""
 
 
 class SessionLog:
@@ -133,11 +135,28 @@ class SessionLog:
         self.session_id = session_id
         self.level: Optional[int] = None
         self.redact = redact
+        self._held: list[LogBatch] = []
+        self._holder: Optional[int] = None
+        """The thread whose messages are held back."""
         _FILTER.add(session_id, redact)
 
     def close(self) -> None:
         """Stop redacting for this Session."""
         _FILTER.remove(self.session_id, self.redact)
+
+    def hold(self) -> None:
+        """Keep what this thread logs until ``release``: all at once it costs less, and nobody waits for it then."""
+        self._holder = threading.get_ident()
+
+    def release(self) -> None:
+        """Log what has been held, and hold nothing any more."""
+        self._holder = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Log what has been held; by whoever holds it, before something that may take long."""
+        held, self._held = self._held, []
+        self._emit(held)
 
     def debug(self, message: str, content: Optional[LogContent] = None) -> None:
         self.log(logging.DEBUG, message, content)
@@ -152,8 +171,7 @@ class SessionLog:
         self.log(logging.ERROR, message, content)
 
     def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
-        if self.shows(level):
-            self._emit(level, (self.redact(message),), content)
+        self._log_lines(level, (message,), content)
 
     def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
         """Log several messages at once, one record each."""
@@ -164,8 +182,18 @@ class SessionLog:
         self._log_lines(logging.DEBUG, messages, content)
 
     def _log_lines(self, level: int, messages: Iterable[str], content: Optional[LogContent]) -> None:
-        if self.shows(level):
-            self._emit(level, [self.redact(message) for message in messages], content)
+        if self._holder is not None and self._holder == threading.get_ident():
+            self._held.append((level, messages, content))
+        else:
+            self._emit([(level, messages, content)])
+
+    def _emit(self, batches: Iterable[LogBatch]) -> None:
+        """Redact and log messages, as far as somebody wants them."""
+        shown = [
+            (level, map(self.redact, messages), content) for level, messages, content in batches if self.shows(level)
+        ]
+        if shown:
+            self._handle(shown)
 
     def section(self, title: str) -> None:
         """A section banner (rule LOG-4)."""
@@ -179,7 +207,7 @@ class SessionLog:
     def lines(self, lines: Iterable[str]) -> None:
         """Log lines of output that are redacted already, one record a line."""
         if self.shows(logging.INFO):
-            self._emit(logging.INFO, lines, LogContent.COMMAND_OUTPUT)
+            self._handle([(logging.INFO, lines, LogContent.COMMAND_OUTPUT)])
 
     def shows(self, level: int) -> bool:
         """Whether a record of this level would be logged for this Session."""
@@ -190,36 +218,33 @@ class SessionLog:
     def _ruled(self, rule: str, title: str) -> None:
         self.info_lines((rule * _RULE_LENGTH, title, rule * _RULE_LENGTH), LogContent.BANNER)
 
-    def _emit(self, level: int, messages: Iterable[str], content: Optional[LogContent]) -> None:
-        """Log redacted messages, one record each.
+    def _handle(self, batches: Iterable[LogBatch]) -> None:
+        """Make records of redacted messages, one each, and have them handled.
 
         A record costs most of a line's time, so all are copied from one and handed to the handlers directly, wherever
         nobody could tell the difference.
         """
         handlers = _handlers_of(LOG)
         if not handlers or LOG.filters != [_FILTER] or not _records_are_usual():
-            for message in messages:
-                _call(LOG.handle, self._make_record(level, message, content))
-            return
-        if LOG.disabled:
-            return
-        handles = [handler.handle for handler in handlers if handler.level <= level]
-        template = self._fields(level, content)
-        new = logging.LogRecord.__new__
-        for message in messages:
-            record = new(logging.LogRecord)
-            record.__dict__ = fields = template.copy()
-            fields["msg"] = message
-            for handle in handles:
-                _call(handle, record)
+            for level, messages, content in batches:
+                for message in messages:
+                    _call(LOG.handle, self._make_record(level, message, content))
+        elif not LOG.disabled:
+            template = self._fields()
+            for level, messages, content in batches:
+                template["levelno"], template["levelname"] = level, logging.getLevelName(level)
+                template["openjd_log_content"] = content
+                if content is None:
+                    del template["openjd_log_content"]
+                handles = [handler.handle for handler in handlers if handler.level <= level]
+                _handle_copies(template, messages, handles)
 
-    def _fields(self, level: int, content: Optional[LogContent]) -> dict[str, Any]:
-        """What ``_make_record`` would give a record here and now, in half its time."""
-        prototype = _prototype(level)
+    def _fields(self) -> dict[str, Any]:
+        """What ``_make_record`` would give any record here and now, in half its time."""
+        prototype = _prototype()
         now = time.time()
         fields = prototype.__dict__.copy()
         fields["session_id"] = self.session_id
-        fields["levelname"] = logging.getLevelName(level)
         fields["created"] = now
         fields["msecs"] = now % 1 * 1000 // 1
         fields["relativeCreated"] = prototype.relativeCreated + (now - prototype.created) * 1000
@@ -228,8 +253,6 @@ class SessionLog:
         fields["processName"] = _process_name()
         if "taskName" in fields:
             fields["taskName"] = _task_name()
-        if content is not None:
-            fields["openjd_log_content"] = content
         return fields
 
     def _make_record(self, level: int, message: str, content: Optional[LogContent]) -> logging.LogRecord:
@@ -252,8 +275,24 @@ def _records_are_usual() -> bool:
 
 
 @cache
-def _prototype(level: int) -> logging.LogRecord:
-    return logging.LogRecord(LOG.name, level, __file__, 0, "", (), None)
+def _prototype() -> logging.LogRecord:
+    return logging.LogRecord(LOG.name, logging.INFO, __file__, 0, "", (), None)
+
+
+def _handle_copies(
+    template: dict[str, Any], messages: Iterable[str], handles: Sequence[Callable[[logging.LogRecord], object]]
+) -> None:
+    """Have a copy of a record's fields handled for each message; a handler that raises harms nobody (LOG-7)."""
+    new, kind, copy = logging.LogRecord.__new__, logging.LogRecord, template.copy
+    for message in messages:
+        record = new(kind)
+        record.__dict__ = fields = copy()
+        fields["msg"] = message
+        for handle in handles:
+            try:
+                handle(record)
+            except Exception:
+                report_foreign_error(record)
 
 
 def _process_name() -> str:

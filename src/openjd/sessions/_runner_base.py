@@ -17,7 +17,7 @@ from openjd.sessions._core.environments import compose_environment
 from openjd.sessions._core.lines import LineAssembler, Lines, Piece
 from openjd.sessions._core.output import OutputItem, Text
 from openjd.sessions._errors import ActionFailed, KeeperError, SessionError
-from openjd.sessions._logging import LogContent, SessionLog
+from openjd.sessions._logging import LogBatch, LogContent, SessionLog
 from openjd.sessions._platform.protocol import Command, Keeper, Platform
 from openjd.sessions._runtime.delivery import News, Outbox, call_client, raise_interrupt, text_of
 from openjd.sessions._runtime.files_directory import FilesDirectory
@@ -222,21 +222,19 @@ class _ClientLog(SessionLog):
 
     def __init__(self, logger: Union[logging.Logger, logging.LoggerAdapter[logging.Logger]]) -> None:
         self._logger = logger
-        self.level = None
-
-    def log(self, level: int, message: str, content: Optional[LogContent] = None) -> None:
-        extra = {"openjd_log_content": content} if content is not None else None
-        raise_interrupt(call_client(lambda: self._logger.log(level, message, extra=extra)))
+        self._held, self._holder = [], None
 
     def redact(self, text: str) -> str:
         return text
 
-    def info_lines(self, messages: Iterable[str], content: Optional[LogContent] = None) -> None:
-        for message in messages:
-            self.info(message, content)
+    def shows(self, level: int) -> bool:
+        return self._logger.isEnabledFor(level)
 
-    def lines(self, lines: Iterable[str]) -> None:
-        self.info_lines(lines, LogContent.COMMAND_OUTPUT)
+    def _handle(self, batches: Iterable[LogBatch]) -> None:
+        for level, messages, content in batches:
+            extra = {"openjd_log_content": content} if content is not None else None
+            for message in messages:
+                raise_interrupt(call_client(partial(self._logger.log, level, message, extra=extra)))
 
 
 class _PlainOutput:

@@ -110,14 +110,15 @@ def check_command_line(
     """
     if not action.title:
         return
-    lengths = [*map(bytes_of, action.argv), *variables.lengths]
-    if max(lengths) > longest_argument:
+    lengths = [*map(bytes_of, action.argv)]
+    if max(*lengths, variables.longest) > longest_argument:
+        lengths += variables.lengths
         index = next(index for index, length in enumerate(lengths) if length > longest_argument)
         raise ActionFailed(
             f"{action.title}: {_name_of(index, action, variables)} is {lengths[index]} bytes long; "
             f"this system allows {longest_argument}. Pass it in a file instead."
         )
-    length = sum(lengths) + _ADDRESS_AND_END * len(lengths) + _ADDED
+    length = sum(lengths) + variables.length + _ADDRESS_AND_END * (len(lengths) + len(variables)) + _ADDED
     if length > longest_command_line:
         raise ActionFailed(
             f"{action.title}: the command line takes {length} bytes with its variables; this system allows "
@@ -194,11 +195,13 @@ def _resolve_timeout(action: Action, scope: Scope, where: str) -> Optional[int]:
 
 
 def _resolve_cancel_method(action: Action, name: str, scope: Scope, where: str) -> CancelMethod:
+    cancelation = action.cancelation
+    if cancelation is None:
+        return CancelMethod(notify_period=None, is_declared=False)
     from openjd.model.v2023_09 import CancelationMethodTerminate
 
-    cancelation = action.cancelation
-    if cancelation is None or isinstance(cancelation, CancelationMethodTerminate):
-        return CancelMethod(notify_period=None, is_declared=cancelation is not None)
+    if isinstance(cancelation, CancelationMethodTerminate):
+        return CancelMethod(notify_period=None)
     where = f"{where}, cancelation"
     mode = _resolve_mode(cancelation, scope, where)
     if mode is None:

@@ -204,6 +204,16 @@ class ProcessEnvironment(dict[str, str]):
         """Bytes of each variable, as ``NAME=value``."""
         return [bytes_of(f"{name}={value}") for name, value in self.items()]
 
+    @cached_property
+    def length(self) -> int:
+        """Bytes of all of them."""
+        return sum(self.lengths)
+
+    @cached_property
+    def longest(self) -> int:
+        """Bytes of the longest one."""
+        return max(self.lengths, default=0)
+
 
 def bytes_of(text: str) -> int:
     """How long a text is for the system."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
+_Decoder = codecs.getincrementaldecoder("utf-8")
+
 MAX_LINE = 64_000
 """A longer line is logged in pieces of at most so many characters (DIR-4)."""
 
@@ -41,7 +43,7 @@ class LineAssembler:
 
     def __init__(self, reach: Callable[[], int]) -> None:
         self._reach = reach
-        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._decoder = _Decoder("backslashreplace")
         self._after_cr = False
         self._unfinished = ""
         self._long_line: Optional[_LongLine] = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import select
 import signal
@@ -22,7 +23,6 @@ BUSY_LIMIT = 0.1
 MARK = b"OPENJD_SESSIONS_ACTION"
 """Name of the variable that tells which keeper's action a process belongs to."""
 
-_DEFAULTED = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
 _PR_SET_CHILD_SUBREAPER = 36
 _SHOWN_PATH = 4096
 _SHOWN_COMMAND = 200
@@ -61,8 +61,14 @@ def spawn(argv: list[bytes], environment: dict[bytes, bytes], mark: bytes, outpu
 def _spawn_file(program: bytes, argv: list[bytes], environment: dict[bytes, bytes], output: int) -> int:
     streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     return os.posix_spawn(
-        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_DEFAULTED
+        program, argv, environment, file_actions=streams, setsid=True, setsigmask=(), setsigdef=_ignored_signals()
     )
+
+
+@functools.cache
+def _ignored_signals() -> list[int]:
+    """The signals that a program started here would ignore, unless they are set to their defaults."""
+    return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
 
 
 def _find_program(name: bytes, path: bytes) -> bytes:
@@ -70,7 +76,7 @@ def _find_program(name: bytes, path: bytes) -> bytes:
     if b"/" in name:
         return name
     for folder in path.split(b":"):
-        candidate = os.path.join(folder or b".", name)
+        candidate = b"%s/%s" % (folder or b".", name)
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     raise NotFound(errno.ENOENT, os.fsdecode(path))

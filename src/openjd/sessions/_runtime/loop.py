@@ -36,6 +36,10 @@ EXIT_LIMIT = 5.0
 """Seconds that open Sessions have to end when the interpreter exits."""
 
 
+def _nothing() -> None:
+    """What is posted to have the loop look around."""
+
+
 class Timer:
     """A call at a moment of the monotonic clock."""
 
@@ -214,16 +218,19 @@ class Loop:
         except BlockingIOError:
             return
 
-    def guarded(self, call: Call, on_bug: Optional[Call] = None) -> None:
+    def guarded(self, call: Call, on_bug: Call = _nothing) -> None:
         """Make a call; a bug of ours must not stop the loop, which everybody depends on."""
         try:
             call()
         except Exception as error:
-            try:
-                self.delivery.schedule(partial(_log_bug, error))
-            finally:
-                if on_bug is not None:
-                    on_bug()
+            self.report_bug(error, on_bug)
+
+    def report_bug(self, error: Exception, on_bug: Call) -> None:
+        """Say what has gone wrong, and do what is left to be done then."""
+        try:
+            self.delivery.schedule(partial(_log_bug, error))
+        finally:
+            on_bug()
 
     # -- the end of the process, and forks of it
 
@@ -258,10 +265,6 @@ def _as_a_whole(call: Call) -> None:
     _thread.start_new_thread(lambda: results.put(call_client(call)), ())
     if (error := results.get()) is not None:
         raise error
-
-
-def _nothing() -> None:
-    """What is posted to have the loop look around."""
 
 
 def _log_bug(error: Exception) -> None:

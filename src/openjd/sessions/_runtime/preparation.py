@@ -200,6 +200,7 @@ class Preparation:
     def _unless_canceled(self, bindings: Iterable[str]) -> Iterator[str]:
         """Bindings, each of which may take long to evaluate, until somebody cancels the action (LC-27)."""
         for binding in bindings:
+            self._log.flush()
             if self._is_canceled():
                 raise ActionCanceled
             yield binding
@@ -219,6 +220,7 @@ class Preparation:
         self._discard_finished()
         if tuple(rules) != self._rules:
             self._use_rules(tuple(rules))
+        self._rules_file = self._workspace.write_rules(self._rules_document)
 
     def _script_of(self, entered: EnteredEnvironment, files: ScriptFiles) -> _Script:
         script = entered.environment.script
@@ -227,14 +229,11 @@ class Preparation:
 
     def _make_scope(self, step_name: Optional[str], resolved_symtab: Optional[object]) -> Scope:
         """What every action sees: the Session, its job, its path mapping and the name of the step (SYM-5)."""
-        rules_file = self._workspace.write_rules(self._rules_document)
-        symbols = session_symbols(self._workspace.path, rules_file, self._mapper)
-        if step_name is not None:
-            symbols["Step.Name"] = step_name
-        return self._job_scope(resolved_symtab).extended(symbols)
+        scope = self._job_scope(resolved_symtab)
+        return scope.extended({"Step.Name": step_name}) if step_name is not None else scope
 
     def _job_scope(self, resolved_symtab: Optional[object]) -> Scope:
-        """The job's parameters and name above a resolved symbol table; kept, for other actions have the same."""
+        """The Session, the job's parameters and name, and a resolved symbol table; kept, for other actions share it."""
         known, scope = self._job_scopes.get(id(resolved_symtab), (None, None))
         if scope is None or known is not resolved_symtab:
             symbols: dict[str, object] = {} if self._job_name is None else {"Job.Name": self._job_name}
@@ -242,7 +241,8 @@ class Preparation:
                 symbols.update(table_symbols(resolved_symtab))
             if self._job_symbols is None:
                 self._job_symbols = parameter_symbols("", self._job_parameters, self._mapper)
-            scope = Scope.of(symbols, self._mapper.rules).extended(self._job_symbols)
+            of_session = session_symbols(self._workspace.path, self._rules_file, self._mapper)
+            scope = Scope.of(symbols, self._mapper.rules).extended(self._job_symbols).extended(of_session)
             if len(self._job_scopes) >= _MOST_TABLES:
                 self._job_scopes.clear()
             self._job_scopes[id(resolved_symtab)] = resolved_symtab, scope

@@ -72,6 +72,7 @@ class SessionResources:
             KeeperError: It could not be made.
         """
         if self._keeper is None or self._keeper.is_lost:
+            self.log.flush()
             self._keeper = self._connected_loop.platform.open_keeper(self._user)
         return self._keeper
 

@@ -283,7 +283,10 @@ class RunningAction:
             self.lost("The process was not started in time.")
 
     def _handle(self, event: ActionEvent) -> None:
-        self.around.loop.guarded(partial(self._handle_event, event), self._end_by_bug)
+        try:
+            self._handle_event(event)
+        except Exception as error:
+            self.around.loop.report_bug(error, self._end_by_bug)
 
     def _end_by_bug(self) -> None:
         """The action can't go on as it should: end it, and say why."""

@@ -72,6 +72,7 @@ class ScriptFiles:
         if self._needs_own_directory:
             self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
+        self._log.flush()
         self._names = self._names or {file.name: _name_of(file) for file in self._files}
         symbols = {
             f"{self.owner.file_symbol}.{name}": self._directory.path_of(filename)

@@ -33,6 +33,8 @@ from openjd.sessions._runtime.running_action import RunningAction, Surroundings
 from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
 
 _CONTROL = LogContent.PROCESS_CONTROL
+_COMMAND = LogContent.FILE_PATH | LogContent.PROCESS_CONTROL
+_OUTPUT = LogContent.BANNER | LogContent.COMMAND_OUTPUT
 _LONGEST_REASON = 65_536
 """Characters of a failure's reason, which may quote values of any length."""
 _SECRET_DIRECTIVE = re.compile("openjd_redacted_env:?", re.IGNORECASE)  # near misses declare secrets, too (RED-8)
@@ -136,26 +138,36 @@ class SessionActions:
         return action
 
     def _prepare_and_start(self, action: RunningAction, plan: Plan) -> None:
+        self._log.hold()  # what there is to log waits until the keeper is at work
+        try:
+            end = self._ask_for_process(action, plan)
+        finally:
+            self._log.release()
+        if end is not None:
+            action.end_unstarted(end)
+            action.around.outbox.deliver_here(action.future.done)  # an end without a process is told here (API §9)
+        elif action.wait_for_start():
+            self._announce_running(action)
+
+    def _ask_for_process(self, action: RunningAction, plan: Plan) -> Optional[Union[StartFailed, NothingToRun]]:
+        """Prepare an action and ask for its process; gives why there is none to wait for."""
         if plan.banner:
             self._log.section(plan.banner)
         try:
             resolved = plan.prepare()
             if resolved is None:
-                self._end_here(action, NothingToRun())
-                return
+                return NothingToRun()
             directory, scope = self._resources.workspace.path, self.stack.innermost_scope
             variables = plan.variables()
             check_command_line(resolved, variables, longest_argument(), longest_command_line())
             command = Command(resolved.argv, directory, variables, scope)
             keeper = self._resources.keeper()
         except ActionCanceled:
-            self._end_here(action, StartFailed())
-            return
+            return StartFailed()
         except (ActionFailed, KeeperError) as failure:
             reason = _shortened(self._resources.redactor.redact(str(failure)))
             self._log.info(f"openjd_fail: {reason}", LogContent.EXCEPTION_INFO)
-            self._end_here(action, StartFailed(reason))
-            return
+            return StartFailed(reason)
         action.configure(
             self._make_interpreter(action),
             notify_period=resolved.cancel_method.notify_period,
@@ -164,9 +176,8 @@ class SessionActions:
         action.start(keeper, command)
         self._log.subsection("Phase: Running action")
         shown = _shown(resolved.shown or resolved.argv, self._log.redact)
-        self._log.info(f"Running command {shown}", LogContent.FILE_PATH | _CONTROL)
-        if action.wait_for_start():
-            self._announce_running(action)
+        self._log.info(f"Running command {shown}", _COMMAND)
+        return None
 
     def _make_interpreter(self, action: RunningAction) -> OutputInterpreter:
         return OutputInterpreter(
@@ -175,14 +186,11 @@ class SessionActions:
             redacted_env_enabled=self._redacted_env_enabled,
         )
 
-    def _end_here(self, action: RunningAction, event: Union[StartFailed, NothingToRun]) -> None:
-        """End an action without a process, and tell so on this thread (API §9)."""
-        action.end_unstarted(event)
-        action.around.outbox.deliver_here(action.future.done)
-
     def _announce_running(self, action: RunningAction) -> None:
+        self._log.hold()
         self._log.info(f"Command started as pid: {action.pid}", _CONTROL)
-        self._log.info("Output:", LogContent.BANNER | LogContent.COMMAND_OUTPUT)
+        self._log.info("Output:", _OUTPUT)
+        self._log.release()
         raise_interrupt(self._tell(ActionStatus(state=ActionState.RUNNING)))
 
     # -- announcing (Audience); in the outbox's turn

@@ -172,6 +172,7 @@ class Starters:
     def _prepared(self) -> Preparation:
         """The preparation, which loads openjd.model, with the first action of a template."""
         if self._preparation is None:
+            self._resources.log.flush()
             from openjd.sessions._runtime.preparation import Preparation
 
             self._preparation = Preparation(
