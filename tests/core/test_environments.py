@@ -139,10 +139,7 @@ def test_changes_of_one_environment(
     """ENV-14, ENV-15: the last set wins, an unset wins over all."""
     changes = VariableChanges()
     for name, value in printed:
-        if value is None:
-            changes.unset(name)
-        else:
-            changes.set(name, value)
+        changes.note(name, value)
     before = VariableLayer({"OWN": "declared", "OTHER": "o"})
     assert changes.applied_to(before).values == expected
     assert before.values == {"OWN": "declared", "OTHER": "o"}
@@ -224,10 +221,7 @@ def test_wrapped_tasks_need_a_step_name() -> None:
 def printed(*changes: tuple[str, Optional[str]]) -> VariableChanges:
     made = VariableChanges()
     for name, value in changes:
-        if value is None:
-            made.unset(name)
-        else:
-            made.set(name, value)
+        made.note(name, value)
     return made
 
 

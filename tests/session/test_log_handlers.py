@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
 import re
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Callable
 import pytest
 
 from openjd.sessions import LOG, ActionState, ActionStatus, LogContent, Session
-from support.scripts import action, environment
+from support.scripts import action, environment, file, script
 from support.stage import (
     PATIENCE,
     READY_AND_WAIT,
@@ -203,6 +204,38 @@ def test_records_hold_what_logging_is_told_to_put_into_them(
 
 def without(fields: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
+
+
+# When a start logs
+
+
+def test_what_leads_to_a_start_is_logged_while_the_process_starts(stage: Stage, tmp_path: Path) -> None:
+    """DESIGN §6: a handler of the banner does not hold up the process."""
+    stage.run_task(script(action("true")))  # the first one has more to do
+    there = tmp_path / "there"
+
+    def wait_for_the_process(record: logging.LogRecord) -> None:
+        if record.getMessage() == "--------- Running Task":
+            wait_until(there.exists)
+
+    with handler_that(wait_for_the_process):
+        stage.run_task(script(action("touch", str(there))))
+    texts = stage.journal.texts
+    assert texts.index("--------- Running Task") < texts.index("Phase: Setup") < texts.index("Phase: Running action")
+
+
+def test_what_precedes_work_that_may_take_long_is_logged_before_it(stage: Stage) -> None:
+    """FILE-15, LOG-4: who reads the log of a start that hangs in a file system sees how far it has come."""
+    stage.run_task(script(action("true")))
+    found: dict[str, list[str]] = {}
+
+    def look(record: logging.LogRecord) -> None:
+        found.setdefault(record.getMessage(), os.listdir(stage.session.files_directory))
+
+    with handler_that(look):
+        stage.run_task(script(action("true"), [file("F", "text", filename="f")]))
+    assert found["--------- Running Task"] == found["Allocating embedded file paths for Task."] == []
+    assert found["Phase: Running action"] == ["f"]
 
 
 # Slow handlers

@@ -172,6 +172,17 @@ def test_contents_are_logged_for_debugging_only(stage: Stage) -> None:
     assert [(line.text, line.content) for line in lines] == [("Contents:\nline 1\nline 2", LogContent.FILE_CONTENTS)]
 
 
+def test_files_of_the_last_task_are_gone_when_the_next_one_has_started(stage: Stage) -> None:
+    """GAP-19, FILE-3: files without names do not pile up."""
+    stage.run_task(script(action("true"), [file("F", "first")]))
+    [first] = os.listdir(stage.session.files_directory)
+    stage.start_task(script(action("true"), [file("F", "second")]))
+    [second] = os.listdir(stage.session.files_directory)
+    assert first != second
+    assert (stage.session.files_directory / second).read_text() == "second"
+    stage.wait()
+
+
 def test_files_are_written_anew_for_each_action(stage: Stage) -> None:
     """FILE-1, FILE-9, WD-11: a file of an earlier action is replaced, whatever became of it."""
     spoil = "echo changed > {{Env.File.F}}; chmod 777 {{Env.File.F}}"

@@ -44,12 +44,13 @@ class VariableChanges:
         self._unset: set[str] = set()
         self._last: dict[str, Optional[str]] = {}
 
-    def set(self, name: str, value: str) -> None:
-        self._set[name] = self._last[name] = value
-
-    def unset(self, name: str) -> None:
-        self._unset.add(name)
-        self._last[name] = None
+    def note(self, name: str, value: Optional[str]) -> None:
+        """A variable gets a value, or loses it (None)."""
+        self._last[name] = value
+        if value is None:
+            self._unset.add(name)
+        else:
+            self._set[name] = value
 
     @property
     def last(self) -> Variables:

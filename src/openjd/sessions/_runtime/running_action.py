@@ -246,19 +246,13 @@ class RunningAction:
         elif isinstance(item, Update):
             self._take_update(item)
         elif isinstance(item, VariableChange):
-            self._note_variable(item)
+            self.changes.note(item.name, item.value)
         elif isinstance(item, LogLevel):
             self._put(partial(setattr, log, "level", item.level))
         elif isinstance(item, Broken):
             self._handle(CancelRequested(mark_failed=True, reason=item.reason))
         elif isinstance(item, Notice):
             self._put(partial(log.log, item.level, item.message), len(item.message))
-
-    def _note_variable(self, change: VariableChange) -> None:
-        if change.value is None:
-            self.changes.unset(change.name)
-        else:
-            self.changes.set(change.name, change.value)
 
     def _take_update(self, update: Update) -> None:
         event = Reported(update.progress, update.status_message, update.fail_message)
