@@ -213,13 +213,16 @@ def test_what_leads_to_a_start_is_logged_while_the_process_starts(stage: Stage, 
     """DESIGN §6: a handler of the banner does not hold up the process."""
     stage.run_task(script(action("true")))  # the first one has more to do
     there = tmp_path / "there"
+    seen: list[str] = []
 
     def wait_for_the_process(record: logging.LogRecord) -> None:
         if record.getMessage() == "--------- Running Task":
             wait_until(there.exists)
+            seen.append("there")
 
     with handler_that(wait_for_the_process):
         stage.run_task(script(action("touch", str(there))))
+    assert seen == ["there"]
     texts = stage.journal.texts
     assert texts.index("--------- Running Task") < texts.index("Phase: Setup") < texts.index("Phase: Running action")
 
