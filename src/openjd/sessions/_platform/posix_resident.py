@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -75,8 +74,10 @@ class Resident:
         return ready
 
     def _silence_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             os.read(self._wake, 512)
+        except BlockingIOError:
+            return
 
     def serve(self, fields: list[bytes]) -> None:
         """Do what one frame asks for."""

@@ -26,7 +26,7 @@ class Workspace:
         self.path = os.path.join(root.path, mark.name)
         self._mark = mark
         self.files = FilesDirectory(files)
-        self._rules_name: Optional[str] = None
+        self._rules_path = ""
         self._rules_document: Optional[str] = None
         self.warnings = root.warnings
 
@@ -88,19 +88,19 @@ class Workspace:
         Raises:
             ActionFailed: It cannot be written.
         """
+        if document == self._rules_document and os.path.lexists(self._rules_path):
+            return self._rules_path
         from openjd.sessions._platform import directories
 
-        name = self._rules_name or f"{directories.random_name()}.json"
-        path = os.path.join(self.path, name)
-        if document != self._rules_document or not os.path.lexists(path):
-            try:
-                opened = directories.PrivateDirectory.open(self.path, self.files.group)
-                with closing(opened) as directory:
-                    directory.write(name, document.encode("utf-8"), executable=False)
-            except OSError as error:
-                raise unwritable("The path mapping file", self.path, error) from error
-            self._rules_name, self._rules_document = name, document
-        return path
+        name = os.path.basename(self._rules_path) or f"{directories.random_name()}.json"
+        try:
+            opened = directories.PrivateDirectory.open(self.path, self.files.group)
+            with closing(opened) as directory:
+                directory.write(name, document.encode("utf-8"), executable=False)
+        except OSError as error:
+            raise unwritable("The path mapping file", self.path, error) from error
+        self._rules_path, self._rules_document = os.path.join(self.path, name), document
+        return self._rules_path
 
     def delete(self) -> list[tuple[Path, str]]:
         """Delete everything; what could not be deleted, and why (LC-34).
