@@ -271,7 +271,10 @@ class ActionMachine:
             return []
         self.phase = Phase.ENDED
         code, usage = (self._exit.code, self._exit.usage) if self._exit is not None else (None, None)
-        self.status = replace(self.status, state=self._outcome(), exit_code=code, usage=usage)
+        last = self.status
+        self.status = ActionStatus(
+            self._outcome(), last.progress, last.status_message, last.fail_message, exit_code=code, usage=usage
+        )
         return [Complete(self.status)]
 
     def _outcome(self) -> ActionState:

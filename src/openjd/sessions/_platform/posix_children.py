@@ -75,8 +75,9 @@ def _find_program(name: bytes, path: bytes) -> bytes:
     """The file that a command means: the first executable one of that name in PATH, unless it names a path."""
     if b"/" in name:
         return name
+    end = b"/" + name
     for folder in path.split(b":"):
-        candidate = b"%s/%s" % (folder or b".", name)
+        candidate = (folder or b".") + end
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     raise NotFound(errno.ENOENT, os.fsdecode(path))

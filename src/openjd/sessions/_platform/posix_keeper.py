@@ -195,9 +195,9 @@ class Keeper(Resident):
     # -- what becomes of the processes
 
     def tend(self) -> None:
-        ended, has_children = reap_all()
-        if not ended and self.patience() != 0:
+        if not self.was_woken and self.patience() != 0:
             return
+        ended, has_children = reap_all()
         for child in ended:
             self._owners.pop(child.pid, None)
         if has_children:

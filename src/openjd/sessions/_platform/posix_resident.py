@@ -32,6 +32,8 @@ class Resident:
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
         self._is_sending = False
+        self.was_woken = False
+        """Whether the last wait has ended for a signal, or a thread."""
         self.host: Optional[int] = None
         self.watch_host(host)
 
@@ -69,7 +71,8 @@ class Resident:
             self._poll.modify(self.channel, select.POLLIN | (select.POLLOUT if self._is_sending else 0))
         patience = self.patience()
         ready = {number for number, _ in self._poll.poll(None if patience is None else max(0.0, patience) * 1000)}
-        if self._wake in ready:
+        self.was_woken = self._wake in ready
+        if self.was_woken:
             self._silence_wake()
         return ready
 

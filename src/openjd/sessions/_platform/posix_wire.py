@@ -22,8 +22,9 @@ _SHORT = 64 * 1024
 """Bytes up to which frames are sent together."""
 _LONGEST_WHOLE = 8 * 1024 if sys.platform == "linux" else 0
 """Bytes up to which a frame may be sent in one step."""
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no moment in which a fork of ours could hand it on
-_NOW = socket.MSG_DONTWAIT  # whatever whoever shares the socket makes of its mode
+_NOW = int(socket.MSG_DONTWAIT)  # whatever whoever shares the socket makes of its mode
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))  # Linux: no moment in which a fork could hand it on
+_RIGHTS = (int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS))
 _MOST_DESCRIPTORS = 16
 _ROOM = socket.CMSG_SPACE(253 * 4)  # as many as the kernel lets one message have
 
@@ -123,8 +124,8 @@ class Channel:
     def _send_some(self, data: bytes, descriptor: Optional[int]) -> int:
         if descriptor is None:
             return self.connection.send(data, _NOW)
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
-        return self.connection.sendmsg([data], [rights], _NOW)
+        rights = descriptor.to_bytes(4, sys.byteorder)
+        return self.connection.sendmsg([data], [(*_RIGHTS, rights)], _NOW)
 
     def receive(self) -> tuple[bool, list[list[bytes]]]:
         """Give whether the peer is still there, and the frames that are complete; keep descriptors that came along."""
@@ -157,7 +158,7 @@ def receive_all(connection: socket.socket) -> tuple[bytes, list[int]]:
     received = [
         int.from_bytes(rights[at : at + 4], sys.byteorder)
         for level, kind, rights in ancillary
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        if (level, kind) == _RIGHTS
         for at in range(0, len(rights) - 3, 4)
     ]
     if not _CLOSE_ON_EXEC:
