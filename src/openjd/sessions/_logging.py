@@ -187,13 +187,13 @@ class SessionLog:
         else:
             self._emit([(level, messages, content)])
 
-    def _emit(self, batches: Iterable[LogBatch]) -> None:
+    def _emit(self, batches: Sequence[LogBatch]) -> None:
         """Redact and log messages, as far as somebody wants them."""
-        shown = [
-            (level, map(self.redact, messages), content) for level, messages, content in batches if self.shows(level)
-        ]
+        shown = set(filter(self.shows, {level for level, _, _ in batches}))
         if shown:
-            self._handle(shown)
+            self._handle(
+                (level, map(self.redact, messages), content) for level, messages, content in batches if level in shown
+            )
 
     def section(self, title: str) -> None:
         """A section banner (rule LOG-4)."""
@@ -230,17 +230,10 @@ class SessionLog:
                 for message in messages:
                     _call(LOG.handle, self._make_record(level, message, content))
         elif not LOG.disabled:
-            template = self._fields()
-            for level, messages, content in batches:
-                template["levelno"], template["levelname"] = level, logging.getLevelName(level)
-                template["openjd_log_content"] = content
-                if content is None:
-                    del template["openjd_log_content"]
-                handles = [handler.handle for handler in handlers if handler.level <= level]
-                _handle_copies(template, messages, handles)
+            _handle_copies(self._fields(), batches, handlers)
 
     def _fields(self) -> dict[str, Any]:
-        """What ``_make_record`` would give any record here and now, in half its time."""
+        """What ``_make_record`` would give any record here and now, but for its level, in half its time."""
         prototype = _prototype()
         now = time.time()
         fields = prototype.__dict__.copy()
@@ -276,23 +269,28 @@ def _records_are_usual() -> bool:
 
 @cache
 def _prototype() -> logging.LogRecord:
-    return logging.LogRecord(LOG.name, logging.INFO, __file__, 0, "", (), None)
+    return logging.LogRecord(LOG.name, logging.NOTSET, __file__, 0, "", (), None)
 
 
-def _handle_copies(
-    template: dict[str, Any], messages: Iterable[str], handles: Sequence[Callable[[logging.LogRecord], object]]
-) -> None:
-    """Have a copy of a record's fields handled for each message; a handler that raises harms nobody (LOG-7)."""
-    new, kind, copy = logging.LogRecord.__new__, logging.LogRecord, template.copy
-    for message in messages:
-        record = new(kind)
-        record.__dict__ = fields = copy()
-        fields["msg"] = message
-        for handle in handles:
-            try:
-                handle(record)
-            except Exception:
-                report_foreign_error(record)
+def _handle_copies(fields: dict[str, Any], batches: Iterable[LogBatch], handlers: Sequence[logging.Handler]) -> None:
+    """Have a copy of a record handled for each message; a handler that raises harms nobody (LOG-7)."""
+    new, kind, copy = logging.LogRecord.__new__, logging.LogRecord, fields.copy
+    for level, messages, content in batches:
+        if fields["levelno"] != level:
+            fields["levelno"], fields["levelname"] = level, logging.getLevelName(level)
+            handles = [handler.handle for handler in handlers if handler.level <= level]
+        fields["openjd_log_content"] = content
+        if content is None:
+            del fields["openjd_log_content"]
+        for message in messages:
+            record = new(kind)
+            record.__dict__ = own = copy()
+            own["msg"] = message
+            for handle in handles:
+                try:
+                    handle(record)
+                except Exception:
+                    report_foreign_error(record)
 
 
 def _process_name() -> str:

@@ -131,6 +131,7 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+_RUNNING_STATUS = ActionStatus(state=ActionState.RUNNING)
 KILL_LIMIT = 30.0
 """Seconds that a terminated tree has to be gone (rule ACT-33)."""
 
@@ -140,7 +141,7 @@ class ActionMachine:
 
     def __init__(self) -> None:
         self.phase = Phase.PREPARING
-        self.status = ActionStatus(state=ActionState.RUNNING)
+        self.status = _RUNNING_STATUS
         self._notify_period: Optional[float] = None
         self._time_limit: Optional[float] = None
         self._until: Optional[float] = None

@@ -31,7 +31,7 @@ def as_parameter_values(given: Parameters) -> dict[str, ParameterValue]:
         TypeError: An element of a list is no ``Parameter``, or a value of a dictionary no ``ParameterValue``.
         ValueError: A list names a parameter twice.
     """
-    if isinstance(given, Mapping):
+    if isinstance(given, (dict, Mapping)):  # in most cases the first, which is found out far sooner
         for name, value in given.items():
             if not hasattr(value, "type") or not hasattr(value, "value"):
                 raise TypeError(f"Parameter {name!r} must be an openjd.model.ParameterValue; got {value!r}.")

@@ -10,7 +10,6 @@ import math
 import os
 import time
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -146,10 +145,11 @@ class RunningAction:
         process = self._process
         if process is not None:  # else it has been canceled, or is over already
             for seconds, when_late in ((_LATE, process.check), (START_LIMIT, self._give_up_start)):
-                with suppress(Empty):
+                try:
                     self._answers.get(timeout=seconds)
                     break
-                self.around.loop.post(when_late)
+                except Empty:
+                    self.around.loop.post(when_late)
         return self.pid is not None
 
     def cancel(self, request: CancelRequested) -> None:

@@ -30,7 +30,7 @@ from openjd.sessions._runtime.delivery import News, call_client, raise_interrupt
 from openjd.sessions._runtime.loop import default_loop
 from openjd.sessions._runtime.resources import LEAVE_LIMIT, SessionResources
 from openjd.sessions._runtime.running_action import RunningAction, Surroundings
-from openjd.sessions._types import ActionState, ActionStatus, SessionCallbackType, SessionState
+from openjd.sessions._types import ActionStatus, SessionCallbackType, SessionState
 
 _CONTROL = LogContent.PROCESS_CONTROL
 _COMMAND = LogContent.FILE_PATH | LogContent.PROCESS_CONTROL
@@ -194,7 +194,7 @@ class SessionActions:
         self._log.info(f"Command started as pid: {action.pid}", _CONTROL)
         self._log.info("Output:", _OUTPUT)
         self._log.release()
-        raise_interrupt(self._tell(ActionStatus(state=ActionState.RUNNING)))
+        raise_interrupt(self._tell(action.initial_status))
 
     # -- announcing (Audience); in the outbox's turn
 
