@@ -92,10 +92,10 @@ def test_threads_of_the_calls(stage: Stage) -> None:
 def test_state_is_final_when_the_final_call_is_made(stage: Stage) -> None:
     """LC-18: both ``state`` and ``action_status``; before that, the messages' own."""
     seen: list[Any] = []
-    stage.react = lambda status: seen.append(stage.session.action_status is status or stage.session.action_status)
+    stage.react = lambda status: seen.append((stage.session.action_status, status))
     stage.run(*shell("echo openjd_progress: 7; exit 2"))
     assert [call.state.name for call in stage.journal.calls] == ["RUNNING", "RUNNING", "READY_ENDING"]
-    assert seen == [RUNNING, True, True]
+    assert [at_session for at_session, _ in seen] == [told for _, told in seen]
 
 
 def test_state_is_not_published_before_the_last_line(open_stage: OpenStage, gate: Gate) -> None:
