@@ -13,6 +13,7 @@ import pytest
 from openjd.sessions import Session, sweep
 from openjd.sessions._runtime.sweeping import sweep_default_root
 from openjd.sessions.cli import main
+from support.alone import NAMESPACE, has_namespaces
 from support.programs import Begin, Program
 from support.stage import PATIENCE, wait_until
 
@@ -60,10 +61,6 @@ def test_half_made_directories(tmp_path: Path, made: list[str]) -> None:
         (tmp_path / "abcdef01" / "embedded_files12345678").mkdir()
     assert sweep(tmp_path) == ([tmp_path / "abcdef01"] if made else [])
     assert list(tmp_path.iterdir()) == []
-
-
-NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", *(["--map-root-user"] if os.geteuid() else [])]
-has_namespaces = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not has_namespaces, reason="This system gives us no process-id namespace")
