@@ -14,7 +14,7 @@ import pytest
 from openjd.sessions import ActionState
 from support.alone import NAMESPACE, has_control_groups, has_namespaces, run_alone
 from support.programs import PRELUDE, Run, helpers_of
-from support.stage import OpenStage, is_alive
+from support.stage import OpenStage, is_alive, wait_until
 from support.storm import ALLOWED, Storm, pause
 
 # While no process can be started
@@ -74,22 +74,22 @@ BEREFT = (
     PRELUDE
     + """
 from support.alone import control_group
-from support.programs import helpers_of
-is_ready = threading.Event()
+from support.bench import parent_of
+from queue import SimpleQueue
+numbers = SimpleQueue()
 
 class Ready(Output):
     def emit(self, record):
         super().emit(record)
         if record.getMessage().isdigit():
-            is_ready.set()
+            numbers.put(int(record.getMessage()))
 
 LOG.addHandler(Ready())
 with control_group("pids") as group:
     (group / "cgroup.procs").write_text(str(os.getpid()))
     with new_session() as session:
         start(session, "sh", "-c", "setsid sleep 60 & echo $!; exec sleep 60")
-        assert is_ready.wait(20)
-        launcher, keeper = helpers_of(os.getpid())
+        keeper = parent_of(parent_of(numbers.get(timeout=20)))
         (group / "pids.max").write_text("1")
         os.kill(keeper, signal.SIGKILL)
         status = session.wait(20)
@@ -223,9 +223,10 @@ def test_while_keepers_are_short_of_memory(open_stage: OpenStage, kind: str) -> 
 
 
 def test_helpers_without_descriptors(open_stage: OpenStage) -> None:
-    """LC-20: the reason is told, for a Session with a keeper and for one without; nothing is lost by it."""
-    stages = [open_stage(session_id="with"), open_stage(session_id="without")]
+    """LC-20: the reason is told, for Sessions with a keeper, with the spare one, with none; nothing is lost."""
+    stages = [open_stage(session_id=name) for name in ("with", "spare", "without")]
     stages[0].run("true")
+    wait_until(lambda: len(helpers_of(os.getpid())) == 3)
     before = helpers_of(os.getpid())
     own = resource.getrlimit(resource.RLIMIT_NOFILE)
     for pid in before:
@@ -235,7 +236,7 @@ def test_helpers_without_descriptors(open_stage: OpenStage) -> None:
     finally:
         for pid in before:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, own)
-    assert [status.state for status in statuses] == [ActionState.FAILED] * 2
+    assert [status.state for status in statuses] == [ActionState.FAILED] * 3
     assert all("Too many open files" in str(status.fail_message) for status in statuses)
     assert helpers_of(os.getpid()) == before
     assert open_stage(session_id="later").run("true").state is ActionState.SUCCESS
