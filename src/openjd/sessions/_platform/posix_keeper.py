@@ -115,6 +115,7 @@ class Keeper(Resident):
         elif kind == b"leave":
             self.end_children(signal.SIGTERM, SURVIVOR_GRACE)
             self.end_children(signal.SIGKILL, KILL_LIMIT)
+            self.channel.close()  # for who waits for that: to give its memory back takes the kernel some time
             os._exit(0)
         elif kind in (b"notify", b"terminate"):
             self._stop(kind, arguments)
