@@ -397,6 +397,17 @@ def test_a_broken_directive_that_is_read_after_the_exit() -> None:
     assert action.ends_with(TreeEnded(), OutputEnded()) == ActionStatus(FAILED, None, None, BROKEN.reason, 0)
 
 
+def test_output_that_is_withheld_ends_the_action() -> None:
+    """DESIGN §4: it is terminated at once, though a malformed line has begun a cancel; FAILED, saying why."""
+    withheld = CancelRequested(at_once=True, mark_failed=True, reason="it could not be read")
+    action = started(period=10)
+    action.hears(BROKEN)
+    assert action.hears(withheld) == terminates(100)
+    assert action.ends_with(OutputEnded(), Exited(-9), TreeEnded()) == ActionStatus(
+        FAILED, fail_message=withheld.reason, exit_code=-9
+    )
+
+
 def test_a_keeper_that_is_lost_ends_the_action() -> None:
     """DESIGN §4: FAILED, whatever went before, saying why."""
     lost = Lost("the keeper has gone")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from openjd.model.v2023_09 import EnvironmentScript as EnvironmentScriptModel
     from openjd.model.v2023_09 import StepScript as StepScriptModel
 
-    from openjd.sessions._runtime.running_action import ActionFuture
+    from openjd.sessions._runtime.action_future import ActionFuture
     from openjd.sessions._runtime.sweeping import sweep
 
 __all__ = [
@@ -74,7 +74,7 @@ __all__ = [
 
 
 _LATE = {
-    "ActionFuture": "openjd.sessions._runtime.running_action",
+    "ActionFuture": "openjd.sessions._runtime.action_future",
     "sweep": "openjd.sessions._runtime.sweeping",
 }
 

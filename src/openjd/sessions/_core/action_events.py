@@ -40,7 +40,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class CancelRequested:
-    """Somebody wants the action to end: a client, or (with a reason) a broken directive."""
+    """Somebody wants the action to end: a client; with a reason, a broken directive, or at once, withheld output."""
 
     time_limit: Optional[float] = None
     mark_failed: bool = False

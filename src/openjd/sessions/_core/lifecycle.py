@@ -194,7 +194,7 @@ class ActionMachine:
 
     def _on_cancel_requested(self, event: CancelRequested, now: float) -> list[ActionEffect]:
         if event.reason is not None:
-            if self._is_broken:  # one malformed line is enough
+            if self._is_broken and not event.at_once:  # one malformed line is enough
                 return []
             self._is_broken = True
             self.status = replace(self.status, fail_message=event.reason)

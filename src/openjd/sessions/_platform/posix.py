@@ -35,6 +35,10 @@ _FOLLOWS = {
 }
 """What a keeper says of a process, each but ``unwritten`` once, and what it has said before."""
 _KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
+_OUTPUT_WITHHELD = (
+    "The output of a process could not be opened for several seconds; "
+    "the keeper of this Session's processes and what it kept is terminated."
+)
 
 
 class PosixProcess:
@@ -271,16 +275,26 @@ class PosixKeeper:
             return
         output = self._channel.descriptors.pop(0)
         if self._account.is_another:
-            output = own_reading_end(output)
+            output = self._own(output)
         os.set_blocking(output, False)
         process.observer.started(pid, output)
+
+    def _own(self, output: int) -> int:
+        """Open an output that came from another user as our own, which can hold us up as reading from it can."""
+        opened: list[int] = []
+        self._watcher.dare(
+            lambda: opened.append(own_reading_end(output)),
+            partial(self._lose, _OUTPUT_WITHHELD),
+            lambda: close_elsewhere(opened),
+        )
+        return opened[0]
 
     def _lose(self, reason: str) -> None:
         if self.is_lost:
             return
         self._hear()
         mark = self._mark + b"."
-        if reason is _KEEPER_SILENT:
+        if reason is not _KEEPER_LOST:
             pidfd, self._pidfd = self._pidfd, None
             _aside(self._account.end_silent, pidfd, mark)
         elif self._when_gone is None:  # the launcher may be gone, too

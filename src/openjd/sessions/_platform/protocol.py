@@ -134,6 +134,13 @@ class Watcher(Protocol):
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make this call soon; from any thread, also from a signal handler."""
 
+    def dare(self, call: Callable[[], None], when_held_up: Callable[[], None], afterwards: Callable[[], None]) -> None:
+        """Make a call that another process can have the kernel hold up; the last thing of what the loop calls.
+
+        If that happens, another thread goes on as the loop's, with ``when_held_up`` first; this one makes the call
+        ``afterwards``, whenever that may be, and ends.
+        """
+
     def watch(self, descriptor: int, on_ready: Callable[[], None], *, is_writer: bool = False) -> None:
         """Call ``on_ready`` whenever the descriptor can be read, or with ``is_writer`` written too."""
 

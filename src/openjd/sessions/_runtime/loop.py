@@ -1,7 +1,8 @@
 """The I/O thread: one mailbox, the deadlines, and every watched descriptor of all Sessions.
 
 It never runs foreign code and never waits for anything but its next event, so no handler, callback or file system can
-delay a kill or a time limit. Its threads start with the first Session that needs them and stop with the last one.
+delay a kill or a time limit. Where a job has the kernel hold it up, its deputy goes on in its place. Its threads start
+with the first Session that needs them and stop with the last one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Protocol
 from openjd.sessions._logging import LOG, LogContent, renew_locks
 from openjd.sessions._platform import make_platform
 from openjd.sessions._runtime.delivery import Delivery, call_client
+from openjd.sessions._runtime.deputy import Deputy, LeftBehind, Result
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.protocol import Platform
@@ -32,6 +34,9 @@ Call = Callable[[], None]
 FAIRNESS = 0.005
 """Seconds of reading data after which mailbox, deadlines and control descriptors are looked at again."""
 _LONGEST_WAIT = 3600.0  # selectors can't be asked to wait for months
+_NAME = "openjd.sessions loop"
+_NEXT_TRY = 1.0
+"""Seconds after which a deputy is looked for again, if no thread could be had."""
 EXIT_LIMIT = 5.0
 """Seconds that open Sessions have to end when the interpreter exits."""
 
@@ -77,6 +82,7 @@ class Loop:
         self._selector: Optional[selectors.BaseSelector] = None
         self._watched: set[int] = set()
         self._thread: Optional[threading.Thread] = None
+        self._deputy = Deputy(self._succeed)
         self._bell, self._bell_pull = os.pipe()  # kept while the threads are stopped: ``post`` may come at any time
         for end in (self._bell, self._bell_pull):
             os.set_blocking(end, False)
@@ -109,8 +115,9 @@ class Loop:
             self._watched.clear()  # a start for which no thread could be had is begun anew
             self._selector = selectors.DefaultSelector()
             self.watch(self._bell, self._answer_bell)
+            self._mailbox.appendleft(self._appoint_deputy)
             self.delivery.start()
-            thread = threading.Thread(target=self._run, name="openjd.sessions loop", daemon=True)
+            thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
             thread.start()
             self._thread = thread
 
@@ -123,6 +130,7 @@ class Loop:
             self._watched.clear()
             self._timers.clear()
             self.delivery.stop()
+            self._deputy.dismiss()
             return False
 
     # -- what it watches
@@ -163,6 +171,14 @@ class Loop:
     def call_later(self, seconds: float, call: Call) -> Timer:
         return self.call_at(time.monotonic() + seconds, call)
 
+    def dare(self, call: Callable[[], Result], when_held_up: Call = _nothing, afterwards: Call = _nothing) -> Result:
+        """Make a call that a job can have the kernel hold up; the last thing of what the loop calls.
+
+        If that happens, another thread goes on as the loop's, with ``when_held_up`` first; this one makes the call
+        ``afterwards``, whenever that may be, and ends.
+        """
+        return self._deputy.attend(call, when_held_up, afterwards)
+
     # -- the thread
 
     def _run(self) -> None:
@@ -173,6 +189,23 @@ class Loop:
                 self.guarded(self._turn)
             except MemoryError:  # not even enough to say so: others depend on this thread
                 continue
+            except LeftBehind:
+                return
+
+    def _appoint_deputy(self) -> None:
+        self._deputy.dismiss()
+        self._deputy = Deputy(self._succeed)
+        try:
+            self._deputy.start()
+        except (RuntimeError, MemoryError):
+            self.call_later(_NEXT_TRY, self._appoint_deputy)
+
+    def _succeed(self, when_held_up: Call) -> None:
+        """Be the loop's thread from now on, with a deputy of its own."""
+        self._thread = threading.current_thread()
+        self._thread.name = _NAME
+        self._mailbox.extendleft((when_held_up, self._appoint_deputy))
+        self._run()
 
     def _turn(self) -> None:
         selector = self._selector

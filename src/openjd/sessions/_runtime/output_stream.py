@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Optional, Protocol
 
 from openjd.sessions._runtime.delivery import Outbox
@@ -32,6 +33,10 @@ _FIRST_WARNING = (
 )
 _SECOND_WARNING = "Gracetime of 5 seconds elapsed but the STDOUT stream is still open. Ending action."
 _DROP_WARNING = "What processes of an ended action still print is dropped from now on."
+_WITHHELD = (
+    "Output could not be read for several seconds, and is not read any more: a process has locked its pipe, as one can "
+    "that prints from memory which it withholds."
+)
 
 
 class OutputListener(Protocol):
@@ -45,6 +50,9 @@ class OutputListener(Protocol):
 
     def warn(self, message: str) -> None:
         """Something about the output should be said."""
+
+    def output_withheld(self, reason: str) -> None:
+        """The output can't be read, and its end will be told: the action must be terminated."""
 
 
 class OutputStream:
@@ -83,7 +91,7 @@ class OutputStream:
         if patient:
             self._start_clock()
         else:
-            self._on_ready()
+            self._loop.post(self._on_ready)
 
     def end(self) -> None:
         """The action is over, whatever is still in the pipe: what comes from now on is dropped."""
@@ -94,9 +102,7 @@ class OutputStream:
         """Read no more."""
         if self.is_open:
             self._stop_clock()
-            self._loop.unwatch(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._close(self._let_go())
 
     def forget(self) -> None:
         """This is a forked child: close our copy of the descriptor."""
@@ -123,8 +129,9 @@ class OutputStream:
                 self._end()
             return False
         if not block:
-            self.close()
+            descriptor = self._let_go()
             self._end()
+            self._close(descriptor)
             return False
         if self._has_ended:
             self._drop()
@@ -137,12 +144,16 @@ class OutputStream:
         return True
 
     def _next_block(self) -> bytes:
-        block, self._rest = self._rest or os.read(self._descriptor, self._block_size), b""
+        block, self._rest = self._rest or self._read(self._descriptor), b""
         if len(block) > LABORIOUS_SIZE and LABORIOUS in block.lower():
             block, self._rest = block[:LABORIOUS_SIZE], block[LABORIOUS_SIZE:]
             self._loop.unwatch(self._descriptor)
             self._loop.call_later(_BREATH, self._go_on)
         return block
+
+    def _read(self, descriptor: int) -> bytes:
+        read, close = partial(os.read, descriptor, self._block_size), partial(os.close, descriptor)
+        return self._loop.dare(read, self._give_up, close)
 
     def _go_on(self) -> None:
         if self.is_open and not self._is_paused:
@@ -167,6 +178,25 @@ class OutputStream:
         if not self._has_dropped:
             self._has_dropped = True
             self._listener.warn(_DROP_WARNING)
+
+    def _give_up(self) -> None:
+        """The thread that has been reading is held up; it closes the descriptor."""
+        self._stop_clock()
+        self._let_go()
+        if self._has_ended:
+            self._listener.warn(_WITHHELD)
+        else:
+            self._listener.output_withheld(f"{_WITHHELD} The action is terminated.")
+            self._end()
+
+    def _let_go(self) -> int:
+        """Give the descriptor away."""
+        descriptor, self._descriptor = self._descriptor, -1
+        self._loop.unwatch(descriptor)
+        return descriptor
+
+    def _close(self, descriptor: int) -> None:
+        self._loop.dare(partial(os.close, descriptor))
 
     # -- back-pressure: the process waits for who reads its output
 

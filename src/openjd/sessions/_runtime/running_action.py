@@ -9,7 +9,6 @@ import json
 import math
 import os
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -43,13 +42,14 @@ from openjd.sessions._core.environments import VariableChanges
 from openjd.sessions._core.lifecycle import ActionMachine, Phase
 from openjd.sessions._core.output import Broken, Interpreter, LogLevel, Notice, OutputItem, Text, Update, VariableChange
 from openjd.sessions._logging import LogContent, SessionLog
+from openjd.sessions._runtime.action_future import ActionFuture
 from openjd.sessions._runtime.delivery import Outbox
 from openjd.sessions._runtime.loop import Loop, Timer
 from openjd.sessions._runtime.output_stream import OutputStream
 from openjd.sessions._types import ActionStatus, ActionUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from openjd.sessions._platform.protocol import Command, Keeper, Process
 
@@ -58,22 +58,6 @@ START_LIMIT = 15.0
 _LATE = 0.1
 """Seconds after which a start that has not been answered is watched."""
 _CONTROL = LogContent.PROCESS_CONTROL
-
-
-class ActionFuture(Future[ActionStatus]):
-    """The final status of an action, to wait for from a thread or to await in any asyncio loop.
-
-    Its result is never an exception. Cancelling who waits cancels neither the future nor the action.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.set_running_or_notify_cancel()
-
-    def __await__(self) -> Generator[Any, None, ActionStatus]:
-        import asyncio
-
-        return asyncio.wrap_future(self).__await__()
 
 
 class Audience(Protocol):
@@ -238,6 +222,10 @@ class RunningAction:
 
     def warn(self, message: str) -> None:
         self._put(partial(self.around.log.warning, message, _CONTROL))
+
+    def output_withheld(self, reason: str) -> None:
+        self._put(partial(self.around.log.error, reason, _FAILURE))
+        self._handle(CancelRequested(at_once=True, mark_failed=True, reason=reason))
 
     def _take_item(self, item: OutputItem) -> None:
         log = self.around.log

@@ -9,8 +9,8 @@ from openjd.sessions._errors import SessionError
 from openjd.sessions._types import ActionStatus, EnvironmentIdentifier, SessionState
 
 if TYPE_CHECKING:
+    from openjd.sessions._runtime.action_future import ActionFuture
     from openjd.sessions._runtime.resources import SessionResources
-    from openjd.sessions._runtime.running_action import ActionFuture
     from openjd.sessions._runtime.session_actions import SessionActions
 
 

@@ -1,0 +1,271 @@
+"""Jobs that lock the pipe of their output, so that whoever reads from it waits in the kernel (DESIGN §4)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from openjd.sessions import ActionState
+from openjd.sessions._platform.posix import PosixKeeper
+from openjd.sessions._platform.posix_account import PosixAccount
+from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.protocol import Command
+from openjd.sessions._runtime import deputy
+from openjd.sessions._runtime.deputy import Deputy
+from openjd.sessions._runtime.loop import Loop, default_loop
+from support import withholding
+from support.bench import Recorder
+from support.manual_loop import ManualLoop
+from support.programs import Begin, Program
+from support.scripts import action, environment, notified
+from support.stage import PATIENCE, READY_AND_WAIT, OpenStage, Stage, is_alive, wait_until
+from support.withholding import open_userfaultfd
+
+WITHHELD = (
+    "Output could not be read for several seconds, and is not read any more: a process has locked its pipe, as one can "
+    "that prints from memory which it withholds."
+)
+SHORT = 0.05
+"""Seconds between two looks."""
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """The file that tells that an output is locked."""
+    try:
+        os.close(open_userfaultfd())
+    except OSError as error:
+        pytest.skip(f"may not serve memory itself (userfaultfd): {error}")
+    return tmp_path / "locked"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deputy, "LOOK_EVERY", SHORT)
+
+
+def withholder(*arguments: object) -> list[str]:
+    return [sys.executable, "-I", "-S", withholding.__file__, *map(str, arguments)]
+
+
+def lock_output(stage: Stage, locked: Path) -> int:
+    """Have a Session's action lock its output; gives its process."""
+    stage.start(*withholder(locked))
+    wait_until(locked.exists)
+    return int(locked.read_text())
+
+
+def test_others_are_served(open_stage: OpenStage, locked: Path) -> None:
+    """DESIGN §4: no job delays a cancel of another Session for longer than some seconds; its own action fails."""
+    stage, other = open_stage(), open_stage(session_id="other")
+    stage.enter(environment("E", onExit=action("echo", "exited")))
+    other.start(*READY_AND_WAIT)
+    other.wait_for_line("ready")
+    pid = lock_output(stage, locked)
+    began = time.monotonic()
+    other.session.cancel_action()
+    assert other.wait().state is ActionState.CANCELED
+    assert time.monotonic() - began < 10
+    status = stage.wait()
+    assert (status.state, status.exit_code) == (ActionState.FAILED, -9)
+    assert status.fail_message == f"{WITHHELD} The action is terminated."
+    assert not is_alive(pid)
+    assert stage.journal.at(40) == [status.fail_message]
+    assert stage.exit("E").state is ActionState.SUCCESS
+    assert "exited" in stage.journal.output
+
+
+@pytest.mark.usefixtures("quick")
+def test_time_after_time(open_stage: OpenStage, locked: Path) -> None:
+    """DESIGN §4: whoever goes on in the place of the thread that waits is as good as that one; nothing is left over."""
+    for number in range(5):
+        stage = open_stage(session_id=str(number))
+        lock_output(stage, locked)
+        assert stage.wait().state is ActionState.FAILED
+        locked.unlink()
+    assert open_stage().run("true").state is ActionState.SUCCESS
+
+
+@pytest.mark.usefixtures("quick")
+def test_directive_before_does_not_save_it(open_stage: OpenStage, locked: Path) -> None:
+    """DIR-22: a malformed directive has begun a cancel with a long grace period; it is terminated all the same."""
+    stage = open_stage()
+    lines = f"trap '' TERM; echo 'openjd_env: x'; exec {shlex.join(withholder(locked))}"
+    status = stage.enter(environment("E", onEnter=action("sh", "-c", lines, cancelation=notified(60))))
+    assert locked.exists()
+    assert (status.state, status.fail_message) == (ActionState.FAILED, f"{WITHHELD} The action is terminated.")
+
+
+@pytest.mark.usefixtures("quick")
+def test_survivor(open_stage: OpenStage, locked: Path, tmp_path: Path) -> None:
+    """DIR-8: what an earlier action has left behind is read no more; later actions run, and the Session ends it."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    stage = open_stage()
+    stage.start(*withholder(locked, go))
+    stage.wait_for_line("Gracetime of 5 seconds elapsed but the STDOUT stream is still open. Ending action.")
+    assert stage.wait().state is ActionState.SUCCESS
+    go.write_bytes(b"!")
+    stage.wait_for_line(WITHHELD)
+    assert stage.run("true").state is ActionState.SUCCESS
+    pid = int(locked.read_text())
+    assert is_alive(pid)
+    stage.session.cleanup()
+    assert not is_alive(pid)
+
+
+HOLD = """
+from openjd.sessions._runtime import deputy
+from support import withholding
+LOG.addHandler(logging.NullHandler())
+deputy.LOOK_EVERY = 0.1
+locked = Path(os.environ["ROOT"], "locked")
+session = new_session()
+start(session, sys.executable, "-I", "-S", withholding.__file__, str(locked))
+"""
+
+
+def test_program_ends_afterwards(begin: Begin, locked: Path) -> None:
+    """LC-30: a thread that has waited keeps no program from its end."""
+    program = begin(HOLD + "say(session.wait(20).state.name)")
+    assert program.finish() == (0, ["FAILED"], "")
+    assert locked.exists()
+
+
+def test_program_ends_meanwhile(begin: Begin, locked: Path) -> None:
+    """LC-30: nor does one that waits."""
+    program = begin(HOLD + "sys.stdin.readline()")
+    wait_until(locked.exists)
+    program.say("end")
+    assert program.finish() == (0, [], "")
+    assert not is_alive(int(locked.read_text()))
+
+
+@contextmanager
+def locked_pipe(locked: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A pipe's reading end, and the process that keeps it locked."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with subprocess.Popen(withholder(locked), stdout=writer) as process:
+        os.close(writer)
+        try:
+            wait_until(locked.exists)
+            yield reader, process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = default_loop()
+    loop.join(loop)
+    yield loop
+    loop.part(loop)
+
+
+@pytest.mark.usefixtures("quick")
+def test_output_that_cannot_be_opened(loop: Loop, locked: Path) -> None:
+    """USER-14: that of another user is opened anew, which waits likewise; its keeper counts as lost."""
+    manual_loop = ManualLoop()
+    recorder = Recorder(manual_loop)
+    manual_loop.close()
+    ours, theirs = socket.socketpair()
+    with locked_pipe(locked) as (reader, process), theirs:
+        keeper = PosixKeeper(Channel(ours), process.pid, PosixAccount("nobody-of-this-name"), loop)
+        keeper.process(Command(["true"], "/", {}), recorder).start()
+        Channel(theirs).send(b"started", b"1", b"77", descriptor=reader)
+        wait_until(lambda: keeper.is_lost)
+        wait_until(lambda: recorder.heard == ["lost"])
+        assert "could not be opened" in recorder.reasons[0]
+        assert process.poll() is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_output_whose_closing_waits(loop: Loop, locked: Path) -> None:
+    """LC-30: the end of a Session does not hold up the others."""
+    has_begun, is_served = threading.Event(), threading.Event()
+    with locked_pipe(locked) as (reader, _):
+        loop.post(has_begun.set)
+        loop.post(partial(loop.dare, partial(os.close, reader)))
+        loop.post(is_served.set)
+        assert has_begun.wait(PATIENCE)
+        assert is_served.wait(PATIENCE)
+
+
+# What is no reason to go on without a thread
+
+
+def wait() -> None:
+    """Wait as for input, for as long as twenty looks take."""
+    threading.Event().wait(20 * SHORT)
+
+
+def compute() -> None:
+    """Be busy for as long."""
+    end = time.monotonic() + 20 * SHORT
+    while time.monotonic() < end:
+        pass
+
+
+def write_to_disk() -> None:
+    """Be in many short sleeps."""
+    end = time.monotonic() + 20 * SHORT
+    with tempfile.TemporaryFile() as file:
+        while time.monotonic() < end:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("call", [wait, compute, write_to_disk])
+def test_thread_that_is_not_held_up(call: Callable[[], None]) -> None:
+    """DESIGN §4: nobody is ended because the program waits for something else, or is busy."""
+    has_succeeded = threading.Event()
+    made = Deputy(lambda _: has_succeeded.set())
+    made.start()
+    made.attend(call, has_succeeded.set, has_succeeded.set)
+    made.dismiss()
+    assert not has_succeeded.is_set()
+
+
+def test_program_that_is_stopped(begin: Begin) -> None:
+    """DESIGN §4: however long; its actions go on with it."""
+    program = begin("""
+        from openjd.sessions._runtime import deputy
+        deputy.LOOK_EVERY = 0.05
+        session = new_session()
+        start(session, "sh", "-c", "while echo line; do :; done")
+        say("ready")
+        sys.stdin.readline()
+        session.cancel_action()
+        say(session.wait(20).state.name)
+    """)
+    program.wait_for("ready")
+    for _ in range(5):
+        stop_for_a_while(program)
+    program.say("end")
+    assert program.finish() == (0, ["CANCELED"], "")
+
+
+def stop_for_a_while(program: Program) -> None:
+    """Stop it for longer than a thread may be held up, and let it go on for as long."""
+    program.send(signal.SIGSTOP)
+    wait_until(lambda: "\nState:\tT" in Path(f"/proc/{program.pid}/status").read_text())
+    threading.Event().wait(10 * SHORT)
+    program.send(signal.SIGCONT)
+    threading.Event().wait(10 * SHORT)
