@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from openjd.sessions._platform.posix_account import PosixAccount
 from openjd.sessions._platform.posix_wire import Channel
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime import deputy
-from openjd.sessions._runtime.deputy import Deputy
+from openjd.sessions._runtime.deputy import Deputy, LeftBehind
 from openjd.sessions._runtime.loop import Loop, default_loop
 from support import withholding
 from support.bench import Recorder
@@ -221,26 +221,79 @@ def compute() -> None:
         pass
 
 
-def write_to_disk() -> None:
-    """Be in many short sleeps."""
-    end = time.monotonic() + 20 * SHORT
-    with tempfile.TemporaryFile() as file:
-        while time.monotonic() < end:
-            file.write(b"x" * 4096)
-            file.flush()
-            os.fsync(file.fileno())
+def attend(call: Callable[[], None]) -> None:
+    """Have a deputy watch a call of this thread; LeftBehind if it takes the thread's place."""
+    made = Deputy(lambda _: None)
+    made.start()
+    try:
+        made.attend(call, lambda: None, lambda: None)
+    finally:
+        made.dismiss()
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("call", [wait, compute, write_to_disk])
+@pytest.mark.parametrize("call", [wait, compute])
 def test_thread_that_is_not_held_up(call: Callable[[], None]) -> None:
     """DESIGN §4: nobody is ended because the program waits for something else, or is busy."""
-    has_succeeded = threading.Event()
-    made = Deputy(lambda _: has_succeeded.set())
+    attend(call)
+
+
+class DeepSleep:
+    """A wait in the kernel: for a child that has yet to become another program, and opens a named pipe before."""
+
+    def __init__(self, place: Path) -> None:
+        self._fifo = place / "fifo"
+        os.mkfifo(self._fifo)
+        self._libc = ctypes.CDLL(None)
+        self._actions = ctypes.create_string_buffer(256)
+        self._libc.posix_spawn_file_actions_init(self._actions)
+        self._libc.posix_spawn_file_actions_addopen(self._actions, 0, os.fsencode(self._fifo), os.O_RDONLY, 0)
+
+    def fall_asleep(self) -> None:
+        pid, argv = ctypes.c_int(), (ctypes.c_char_p * 2)(b"true", None)
+        assert self._libc.posix_spawn(ctypes.byref(pid), b"/bin/true", self._actions, None, argv, argv) == 0
+        os.waitpid(pid.value, 0)
+
+    def wake(self) -> None:
+        """End it; if it has not begun yet, wait for that."""
+        os.close(os.open(self._fifo, os.O_WRONLY))
+
+
+@pytest.mark.usefixtures("quick")
+def test_many_short_sleeps(tmp_path: Path) -> None:
+    """DESIGN §4: nor because it waits in the kernel again and again, as for a slow disk."""
+    sleep, count = DeepSleep(tmp_path), 20
+
+    def wake_often() -> None:
+        for _ in range(count):
+            threading.Event().wait(1.5 * SHORT)
+            sleep.wake()
+
+    def sleep_often() -> None:
+        for _ in range(count):
+            sleep.fall_asleep()
+
+    waker = threading.Thread(target=wake_often)
+    waker.start()
+    attend(sleep_often)
+    waker.join()
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_long_sleep(tmp_path: Path) -> None:
+    """DESIGN §4: another thread goes on then; the one that has slept does what is left to be done, and ends."""
+    done: list[str] = []
+    sleep = DeepSleep(tmp_path)
+
+    def succeed(when_held_up: Callable[[], None]) -> None:
+        when_held_up()
+        sleep.wake()
+
+    made = Deputy(succeed)
     made.start()
-    made.attend(call, has_succeeded.set, has_succeeded.set)
-    made.dismiss()
-    assert not has_succeeded.is_set()
+    with pytest.raises(LeftBehind):
+        made.attend(sleep.fall_asleep, partial(done.append, "held up"), partial(done.append, "afterwards"))
+    assert done == ["held up", "afterwards"]
 
 
 def test_program_that_is_stopped(begin: Begin) -> None:
