@@ -164,7 +164,7 @@ class RunningAction:
 
     def started(self, pid: int, output: int) -> None:
         if self._machine.phase is Phase.ENDED:  # it has been given up before
-            os.close(output)
+            self.around.loop.post(partial(self.around.loop.dare, partial(os.close, output)))
             if self._process is not None:
                 self._process.terminate()
             return
