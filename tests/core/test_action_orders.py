@@ -37,13 +37,21 @@ CODE = 3
 START, EXIT, OUTPUT_END, TREE_END = Started(), Exited(CODE), OutputEnded(), TreeEnded()
 LIFE: tuple[ActionEvent, ...] = (START, EXIT, OUTPUT_END, TREE_END)
 BROKEN = CancelRequested(mark_failed=True, reason="a broken directive")
+WITHHELD = CancelRequested(at_once=True, mark_failed=True, reason="output that can't be read")
 CANCELS: tuple[ActionEvent, ...] = (
     CancelRequested(),
     CancelRequested(time_limit=4.0),
     CancelRequested(mark_failed=True),
     CancelRequested(at_once=True),
 )
-NEED_A_PROCESS: tuple[ActionEvent, ...] = (BROKEN, LimitReached(), GraceEnded(), NotifyFailed(), Reported(progress=1.0))
+NEED_A_PROCESS: tuple[ActionEvent, ...] = (
+    BROKEN,
+    WITHHELD,
+    LimitReached(),
+    GraceEnded(),
+    NotifyFailed(),
+    Reported(progress=1.0),
+)
 ENDINGS: tuple[ActionEvent, ...] = (KillLimitReached(), Lost("the keeper has gone"))
 
 
@@ -62,7 +70,7 @@ def merged(order: list[ActionEvent], news: Sequence[ActionEvent]) -> Iterator[li
     if not news:
         yield order
         return
-    first = 0 if isinstance(news[0], CancelRequested) and news[0] is not BROKEN else order.index(START) + 1
+    first = 0 if isinstance(news[0], CancelRequested) and news[0].reason is None else order.index(START) + 1
     for place in range(first, len(order) + 1):
         yield from merged([*order[:place], news[0], *order[place:]], news[1:])
 
@@ -156,7 +164,8 @@ class Story:
         assert status.exit_code == (CODE if EXIT in seen else None)
         assert status.progress == (1.0 if Reported(progress=1.0) in seen else None)
         reasons = [event.reason for event in seen if isinstance(event, (CancelRequested, Lost)) and event.reason]
-        assert status.fail_message == (reasons[-1] if reasons else None)
+        others = [reason for reason in reasons if reason != BROKEN.reason]
+        assert status.fail_message == next(iter((others or reasons)[-1:]), None)
 
     @property
     def end(self) -> int:
@@ -180,7 +189,7 @@ def expected_outcome(seen: Sequence[ActionEvent], until_exit: Sequence[ActionEve
     """The outcome by the rules: marked failed, then time limit, then canceled, then the exit code."""
     cancels = [event for event in until_exit if isinstance(event, CancelRequested)]
     is_lost = any(isinstance(event, Lost) for event in seen)
-    if is_lost or BROKEN in seen or any(cancel.mark_failed for cancel in cancels):
+    if is_lost or BROKEN in seen or WITHHELD in seen or any(cancel.mark_failed for cancel in cancels):
         return ActionState.FAILED
     if LimitReached() in until_exit:
         return ActionState.TIMEOUT

@@ -68,7 +68,7 @@ class LoopUser(Protocol):
 
 
 class Loop:
-    """One thread that watches, and the delivery threads that go with it."""
+    """One thread that watches, and those that go with it: its deputy, and the delivery threads."""
 
     def __init__(self) -> None:
         self.delivery = Delivery(self.post, self.call_later)
