@@ -171,6 +171,20 @@ def test_interruption_at_a_call(open_stage: OpenStage, starter: str) -> None:
 
 
 @pytest.mark.loses_descriptors
+def test_interruption_holds_back_nothing(open_stage: OpenStage) -> None:
+    """DESIGN §4, LOG-4: wherever a start is interrupted, what its thread logs from then on is logged at once."""
+
+    def act(number: int) -> bool:
+        stage = open_stage()
+        has_come = interrupt_at_call(stage, number, lambda: stage.start("true"))
+        stage.close()
+        assert "--------- Session Cleanup" in stage.journal.texts
+        return has_come
+
+    assert count_moments(act, 3) > 50
+
+
+@pytest.mark.loses_descriptors
 def test_interruption_at_any_call(stage: Stage) -> None:
     """DESIGN §4: the same for each second call in an exit."""
     enter_many(stage)

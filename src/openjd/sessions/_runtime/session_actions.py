@@ -124,7 +124,10 @@ class SessionActions:
             begun = self.current
             if is_accepted and begun is not None and begun is not previous:
                 begun.abandon()
-                begun.around.outbox.reopen()
+                try:
+                    self._log.release()
+                finally:
+                    begun.around.outbox.reopen()
             raise
         return open_outbox
 
@@ -141,10 +144,8 @@ class SessionActions:
 
     def _prepare_and_start(self, action: RunningAction, plan: Plan) -> None:
         self._log.hold()  # what there is to log waits until the keeper is at work
-        try:
-            end = self._ask_for_process(action, plan)
-        finally:
-            self._log.release()
+        end = self._ask_for_process(action, plan)
+        self._log.release()
         if end is not None:
             action.end_unstarted(end)
             action.around.outbox.deliver_here(action.future.done)  # an end without a process is told here (API §9)
