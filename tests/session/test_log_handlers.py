@@ -237,7 +237,7 @@ def test_what_precedes_work_that_may_take_long_is_logged_before_it(stage: Stage)
 
     with handler_that(look):
         stage.run_task(script(action("true"), [file("F", "text", filename="f")]))
-    assert found["--------- Running Task"] == found["Allocating embedded file paths for Task."] == []
+    assert found["--------- Running Task"] == found["Writing embedded files to disk for Task."] == []
     assert found["Phase: Running action"] == ["f"]
 
 

@@ -72,7 +72,6 @@ class ScriptFiles:
         if self._needs_own_directory:
             self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
-        self._log.flush()
         self._names = self._names or {file.name: _name_of(file) for file in self._files}
         symbols = {
             f"{self.owner.file_symbol}.{name}": self._directory.path_of(filename)
@@ -91,6 +90,7 @@ class ScriptFiles:
         if not self._files:
             return
         self._log.info(f"Writing embedded files to disk for {self.owner.kind}.")
+        self._log.flush()
         written: dict[str, str] = {}
         is_first, self._is_written = not self._is_written, True
         try:
