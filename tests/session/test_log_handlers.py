@@ -241,6 +241,34 @@ def test_what_precedes_work_that_may_take_long_is_logged_before_it(stage: Stage)
     assert found["Phase: Running action"] == ["f"]
 
 
+def test_a_handler_that_comes_or_goes_while_a_start_is_logged(stage: Stage) -> None:
+    """LOG-7: what is logged later reaches it, or does not, as if each record had been logged on its own."""
+    seen: list[str] = []
+
+    class Successor(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            seen.append(f"later: {record.getMessage()}")
+            return True
+
+    class Predecessor(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            seen.append(record.getMessage())
+            if record.getMessage() == "":
+                LOG.removeHandler(self)
+                LOG.addHandler(successor)
+            return True
+
+    successor = Successor()
+    LOG.addHandler(Predecessor())
+    try:
+        stage.run_task(script(action("true")))
+    finally:
+        LOG.removeHandler(successor)
+    assert seen[0] == ""
+    assert seen.count("later: --------- Running Task") == seen.count("later: Phase: Setup") == 1
+    assert [text for text in seen[1:] if not text.startswith("later: ")] == []
+
+
 # Slow handlers
 
 

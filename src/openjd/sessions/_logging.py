@@ -224,13 +224,12 @@ class SessionLog:
         A record costs most of a line's time, so all are copied from one and handed to the handlers directly, wherever
         nobody could tell the difference.
         """
-        handlers = _handlers_of(LOG)
-        if not handlers or LOG.filters != [_FILTER] or not _records_are_usual():
+        if not _handlers_of(LOG) or LOG.filters != [_FILTER] or not _records_are_usual():
             for level, messages, content in batches:
                 for message in messages:
                     _call(LOG.handle, self._make_record(level, message, content))
         elif not LOG.disabled:
-            _handle_copies(self._fields(), batches, handlers)
+            _handle_copies(self._fields(), batches)
 
     def _fields(self) -> dict[str, Any]:
         """What ``_make_record`` would give any record here and now, but for its level, in half its time."""
@@ -272,13 +271,12 @@ def _prototype() -> logging.LogRecord:
     return logging.LogRecord(LOG.name, logging.NOTSET, __file__, 0, "", (), None)
 
 
-def _handle_copies(fields: dict[str, Any], batches: Iterable[LogBatch], handlers: Sequence[logging.Handler]) -> None:
+def _handle_copies(fields: dict[str, Any], batches: Iterable[LogBatch]) -> None:
     """Have a copy of a record handled for each message; a handler that raises harms nobody (LOG-7)."""
     new, kind, copy = logging.LogRecord.__new__, logging.LogRecord, fields.copy
     for level, messages, content in batches:
-        if fields["levelno"] != level:
-            fields["levelno"], fields["levelname"] = level, logging.getLevelName(level)
-            handles = [handler.handle for handler in handlers if handler.level <= level]
+        handles = [handler.handle for handler in _handlers_of(LOG) if handler.level <= level]  # each may add others
+        fields["levelno"], fields["levelname"] = level, logging.getLevelName(level)
         fields["openjd_log_content"] = content
         if content is None:
             del fields["openjd_log_content"]
