@@ -33,7 +33,7 @@ def report(**found: object) -> None:
 
 def report_signals(directory: str) -> None:
     """What signals do in a process, though this program ignores, catches and blocks them."""
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
