@@ -83,20 +83,15 @@ class Stage:
     def enter(self, environment: Environment, **options: Any) -> tuple[VariableLayer, Optional[ResolvedAction]]:
         rules, layers = options.pop("rules", []), [VariableLayer()]
         resolved = self.preparation.enter(entered(environment, **options), rules, layers.append)
-        self.preparation.discard_finished()
         return layers[-1], resolved
 
     def exit(self, environment: Environment, **options: Any) -> Optional[ResolvedAction]:
-        resolved = self.preparation.exit(entered(environment, **options), [])
-        self.preparation.discard_finished()
-        return resolved
+        return self.preparation.exit(entered(environment, **options), [])
 
     def task(self, step: Step, **options: Any) -> ResolvedAction:
         rules = options.pop("rules", [])
         given = {"parameters": {}, "step_name": None, "resolved_symtab": None, "has_banner": True, **options}
-        resolved = self.preparation.task(Task(step.script, **given), rules, is_wrapped=True)
-        self.preparation.discard_finished()
-        return resolved
+        return self.preparation.task(Task(step.script, **given), rules, is_wrapped=True)
 
     def failure(self, call: str, *arguments: Any, **options: Any) -> str:
         with pytest.raises(ActionFailed) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from openjd.model import ParameterValue, ParameterValueType
 from openjd.sessions import ActionState, ActionStatus, LogContent, PathFormat, PathMappingRule
 from support import child
 from support.scripts import action, environment, file, notified, script, sh
-from support.stage import READY_AND_WAIT, OpenStage, Stage, is_alive, shell, wait_until
+from support.stage import READY_AND_WAIT, OpenStage, Stage, handler_that, is_alive, shell, wait_until
 
 STRING, PATH = ParameterValueType.STRING, ParameterValueType.PATH
 
@@ -172,15 +173,21 @@ def test_contents_are_logged_for_debugging_only(stage: Stage) -> None:
     assert [(line.text, line.content) for line in lines] == [("Contents:\nline 1\nline 2", LogContent.FILE_CONTENTS)]
 
 
-def test_files_of_the_last_task_are_gone_when_the_next_one_has_started(stage: Stage) -> None:
-    """GAP-19, FILE-3: files without names do not pile up."""
+def test_files_of_the_last_task_are_gone_before_the_next_one_has_any(stage: Stage) -> None:
+    """GAP-19, FILE-3: files without names do not pile up, and none vanishes while a process goes through them."""
     stage.run_task(script(action("true"), [file("F", "first")]))
-    [first] = os.listdir(stage.session.files_directory)
-    stage.start_task(script(action("true"), [file("F", "second")]))
-    [second] = os.listdir(stage.session.files_directory)
-    assert first != second
-    assert (stage.session.files_directory / second).read_text() == "second"
-    stage.wait()
+    files, found = stage.session.files_directory, {}
+    [first] = os.listdir(files)
+
+    def look(record: logging.LogRecord) -> None:
+        found[record.getMessage()] = os.listdir(files)
+
+    with handler_that(look):
+        stage.run_task(script(action("true"), [file("F", "second")]))
+    assert found["--------- Running Task"] == [first]
+    assert found["Writing embedded files to disk for Task."] == []
+    [second] = os.listdir(files)
+    assert (files / second).read_text() == "second"
 
 
 def test_files_are_written_anew_for_each_action(stage: Stage) -> None:

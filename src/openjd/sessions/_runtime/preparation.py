@@ -86,8 +86,6 @@ class Preparation:
         self._job_symbols: Optional[Symbols] = None
         self._use_rules(())
         self._environment_files: dict[str, ScriptFiles] = {}
-        self._last: list[ScriptFiles] = []
-        """What the last action alone can use."""
         self._finished: list[ScriptFiles] = []
 
     def enter(
@@ -120,7 +118,7 @@ class Preparation:
         """What is run to exit an environment, if anything; the paths of its files are forgotten (FILE-8)."""
         self._begin(rules)
         files = self._environment_files.pop(entered.identifier, None) or self._files_of(entered.environment)
-        self._last.append(files)
+        self._finished.append(files)
         return self._prepare_environment_action(
             "onExit", entered, self._script_of(entered, files), entered.layer.values
         )
@@ -136,7 +134,7 @@ class Preparation:
         self._begin(rules)
         owner = ScriptOwner(f"Step {task.step_name!r}" if task.step_name else "Task", "Task", "Task.File")
         files = ScriptFiles(owner, task.script.embeddedFiles, self._workspace.files, self._log)
-        self._last.append(files)
+        self._finished.append(files)
         self._log_parameters(task.parameters)
         scope = self._make_scope(task.step_name, task.resolved_symtab)
         scope = scope.extended(parameter_symbols("Task.", task.parameters, self._mapper))
@@ -219,7 +217,7 @@ class Preparation:
         return replace(resolved, timeout=None)
 
     def _begin(self, rules: Sequence[PathMappingRule]) -> None:
-        self._finished, self._last = self._finished + self._last, []
+        self._discard_finished()
         if tuple(rules) != self._rules:
             self._use_rules(tuple(rules))
         self._rules_file = self._workspace.write_rules(self._rules_document)
@@ -276,8 +274,8 @@ class Preparation:
         files = environment.script.embeddedFiles if environment.script else None
         return ScriptFiles(owner, files, self._workspace.files, self._log, is_apart=has_wrap_hooks(environment))
 
-    def discard_finished(self) -> None:
-        """Remove what actions before the last one alone could use, so that files do not pile up."""
+    def _discard_finished(self) -> None:
+        """Remove what earlier actions alone could use: nothing piles up, and nothing vanishes while a process runs."""
         while self._finished:
             self._finished.pop().discard()
 

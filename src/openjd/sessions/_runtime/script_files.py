@@ -105,6 +105,8 @@ class ScriptFiles:
 
     def discard(self) -> None:
         """Remove the files with random names, which nothing can refer to any more."""
+        if self._names:
+            self._log.flush()
         for file in self._files:
             if file.filename is None and file.name in self._names:
                 self._directory.remove(self._names[file.name])

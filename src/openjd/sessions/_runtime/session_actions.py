@@ -50,8 +50,6 @@ class Plan:
     """Gives the action, or None if there is nothing to run; raises ActionFailed or ActionCanceled."""
     variables: Callable[[], ProcessEnvironment]
     """Gives the environment of its process, once it is prepared."""
-    tidy: Callable[[], None]
-    """Removes what earlier actions have left; while its process starts."""
     banner: Optional[str] = None
     entering: Optional[str] = None
     """Identifier of the environment that it enters."""
@@ -177,7 +175,6 @@ class SessionActions:
             time_limit=resolved.timeout,
         )
         action.start(keeper, command)
-        plan.tidy()
         self._log.subsection("Phase: Running action")
         shown = _shown(resolved.shown or resolved.argv, self._log.redact)
         self._log.info(f"Running command {shown}", _COMMAND)

@@ -59,7 +59,6 @@ class Starters:
                 commit=commit,
                 prepare=lambda: self._prepare_entering(entered, rules),
                 variables=lambda: variables.with_layers(actions.stack.variables()),
-                tidy=self._tidy,
             )
 
         return actions.start(name, Call.START, accept)
@@ -91,7 +90,6 @@ class Starters:
                 commit=commit,
                 prepare=lambda: self._prepared().exit(entered, rules),
                 variables=lambda: variables.with_layers(layers),
-                tidy=self._tidy,
             )
 
         return actions.start(name, Call.EXIT, accept)
@@ -108,7 +106,6 @@ class Starters:
                 commit=lambda: self._actions.lifecycle.start(name),
                 prepare=lambda: self._prepared().task(task, rules, is_wrapped=sees_environments),
                 variables=lambda: variables.with_layers(self._layers(sees_environments)),
-                tidy=self._tidy,
             )
 
         return self._actions.start(name, Call.START, accept)
@@ -131,7 +128,6 @@ class Starters:
                 commit=lambda: self._actions.lifecycle.start(name),
                 prepare=lambda: self._prepare_subprocess(resolved),
                 variables=lambda: variables.with_layers(self._layers(sees_environments)),
-                tidy=self._tidy,
                 is_of_job=False,
             ),
         )
@@ -172,10 +168,6 @@ class Starters:
     def _prepare_subprocess(self, resolved: ResolvedAction) -> ResolvedAction:
         self._resources.log.subsection("Phase: Setup")
         return resolved
-
-    def _tidy(self) -> None:
-        if self._preparation is not None:
-            self._preparation.discard_finished()
 
     def _prepared(self) -> Preparation:
         """The preparation, which loads openjd.model, with the first action of a template."""
