@@ -11,6 +11,7 @@ from typing import Any, Callable
 import pytest
 
 from openjd.sessions import ActionFuture, ActionState, ActionStatus
+from support.moments import AtRecord
 from support.scripts import action, environment, script
 from support.stage import PATIENCE, READY_AND_WAIT, Gate, Stage, shell
 
@@ -167,6 +168,18 @@ def test_wait_in_a_log_handler(stage: Stage) -> None:
     finally:
         logging.getLogger("openjd.sessions").removeHandler(waiter)
     assert seen == [FAILED]
+
+
+@pytest.mark.parametrize("record", ["Phase: Setup", "Running command", "Command started", "Output:"])
+def test_wait_in_a_log_handler_of_a_start(stage: Stage, record: str) -> None:
+    """LC-17: the process has been asked for by then, so it ends there; no call comes after its final one."""
+    stage.run("true")  # what the first action starts is looked at elsewhere
+    stage.journal.clear()
+    handler = AtRecord(record, lambda: stage.session.wait(PATIENCE))
+    stage.journal.addFilter(handler)
+    stage.start("true")
+    assert handler.results == [ActionStatus(state=ActionState.SUCCESS, exit_code=0)]
+    assert [call.status.state for call in stage.journal.calls] == [ActionState.SUCCESS]
 
 
 def test_wait_with_a_time_limit_in_a_callback(stage: Stage) -> None:
