@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
+from contextlib import suppress
 from typing import Any, Callable
 
 import pytest
@@ -180,6 +181,24 @@ def test_wait_in_a_log_handler_of_a_start(stage: Stage, record: str) -> None:
     stage.start("true")
     assert handler.results == [ActionStatus(state=ActionState.SUCCESS, exit_code=0)]
     assert [call.status.state for call in stage.journal.calls] == [ActionState.SUCCESS]
+
+
+@pytest.mark.parametrize("record", ["Phase: Setup", "Output:"])
+def test_wait_in_a_log_handler_of_a_start_until_a_message(stage: Stage, record: str) -> None:
+    """LC-17: no call without progress comes after one with it."""
+    stage.run("true")  # what the first action starts is looked at elsewhere
+    stage.journal.clear()
+
+    def wait_for_progress() -> None:
+        while not stage.journal.calls:
+            with suppress(TimeoutError):
+                stage.session.wait(0.01)
+
+    stage.journal.addFilter(AtRecord(record, wait_for_progress))
+    stage.start(*shell("echo openjd_progress: 5; exec sleep 60"))
+    stage.session.cancel_action()
+    stage.wait()
+    assert [call.status.progress for call in stage.journal.calls] == [5, 5]
 
 
 def test_wait_with_a_time_limit_in_a_callback(stage: Stage) -> None:

@@ -192,7 +192,7 @@ class SessionActions:
         self._log.info(f"Command started as pid: {action.pid}", _CONTROL)
         self._log.info("Output:", _OUTPUT)
         self._log.release()
-        if not action.is_over:  # else a log handler has waited for its end
+        if not action.is_over and self.status == action.initial_status:  # else a log handler has waited for news
             raise_interrupt(self._tell(action.initial_status))
 
     # -- announcing (Audience); in the outbox's turn
