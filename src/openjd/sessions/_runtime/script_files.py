@@ -72,7 +72,7 @@ class ScriptFiles:
         if self._needs_own_directory:
             self._move_to_own_directory()
         self._log.info(f"{'Reusing' if self._names else 'Allocating'} embedded file paths for {self.owner.kind}.")
-        self._names = self._names or {file.name: _name_of(file) for file in self._files}
+        self._names = self._names or _names_of(self._files)
         symbols = {
             f"{self.owner.file_symbol}.{name}": self._directory.path_of(filename)
             for name, filename in self._names.items()
@@ -148,9 +148,13 @@ class ScriptFiles:
             raise ActionFailed(f"{self._where(file)}: {error}") from error
 
 
-def _name_of(file: EmbeddedFileText) -> str:
-    """The given name; or one that nobody has made up before, nor will (FILE-3)."""
-    return os.urandom(8).hex() if file.filename is None else file.filename
+def _names_of(files: Sequence[EmbeddedFileText]) -> dict[str, str]:
+    """The given names; and for files without one, names that nobody has made up before, nor will (FILE-3)."""
+    made_up = os.urandom(8 * len(files)).hex()
+    return {
+        file.name: made_up[16 * number : 16 * number + 16] if file.filename is None else file.filename
+        for number, file in enumerate(files)
+    }
 
 
 def _contents(text: str, end_of_line: Optional[EndOfLine]) -> bytes:
