@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.programs import ABOUT_FORKS
-from support.stage import PATIENCE
+from support.stage import PATIENCE, wait_until
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", *(["--map-root-user"] if os.geteuid() else [])]
 """Begins a command that runs in such a namespace."""
@@ -40,11 +41,20 @@ def has_control_groups(kind: str) -> bool:
 @contextmanager
 def control_group(kind: str) -> Iterator[Path]:
     """The directory of a control group of this program; at the end its processes go back to the one above."""
-    group = Path("/sys/fs/cgroup", kind, f"openjd-{os.getpid()}")
-    group.mkdir()
+    group = Path(tempfile.mkdtemp(prefix="openjd-", dir=f"/sys/fs/cgroup/{kind}"))
     try:
         yield group
     finally:
-        for line in (group / "cgroup.procs").read_text().split():
+        wait_until(lambda: _has_removed(group))
+
+
+def _has_removed(group: Path) -> bool:
+    """Try to; there may be new members, or dead ones that nobody has reaped yet."""
+    for line in (group / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
             (group.parent / "cgroup.procs").write_text(line)
+    try:
         group.rmdir()
+    except OSError:
+        return False
+    return True
