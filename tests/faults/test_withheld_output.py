@@ -295,6 +295,16 @@ def test_one_long_sleep(tmp_path: Path) -> None:
     assert done == ["held up", "afterwards"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_is_left_to_be_done_fails(tmp_path: Path) -> None:
+    """DESIGN §4: whatever becomes of it, the one that has slept ends: there is one loop."""
+    sleep = DeepSleep(tmp_path)
+    made = Deputy(lambda _: sleep.wake())
+    made.start()
+    with pytest.raises(LeftBehind):
+        made.attend(sleep.fall_asleep, lambda: None, partial(os.close, -1))
+
+
 def test_program_that_is_stopped(begin: Begin) -> None:
     """DESIGN §4: however long; its actions go on with it."""
     program = begin("""
