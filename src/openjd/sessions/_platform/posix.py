@@ -14,7 +14,7 @@ from typing import Callable, Optional
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._logging import printable
 from openjd.sessions._platform.posix_account import PosixAccount
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, is_readable, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
@@ -190,8 +190,12 @@ class PosixKeeper:
         self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._give_up)
 
     def _give_up(self) -> None:
-        """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
-        self._lose(_KEEPER_SILENT)
+        """It is stopped, or hangs in a dead file system: end it, and what bears its mark. Or it is we who are late."""
+        self._silence = None
+        if is_readable(self._channel.fileno(), 0.0):
+            self.expect_news()
+        else:
+            self._lose(_KEEPER_SILENT)
 
     def _hear(self) -> None:
         if self._silence is not None:
