@@ -22,7 +22,7 @@ import pytest
 from openjd.sessions import ActionState
 from openjd.sessions._platform.posix import PosixKeeper
 from openjd.sessions._platform.posix_account import PosixAccount
-from openjd.sessions._platform.posix_wire import Channel
+from openjd.sessions._platform.posix_wire import Channel, encode_frame
 from openjd.sessions._platform.protocol import Command
 from openjd.sessions._runtime import deputy
 from openjd.sessions._runtime.deputy import Deputy, LeftBehind
@@ -178,21 +178,44 @@ def loop() -> Iterator[Loop]:
     loop.part(loop)
 
 
-@pytest.mark.usefixtures("quick")
-def test_output_that_cannot_be_opened(loop: Loop, locked: Path) -> None:
-    """USER-14: that of another user is opened anew, which waits likewise; its keeper counts as lost."""
+@contextmanager
+def keeper_of_another_user(connection: socket.socket, loop: Loop, pid: int) -> Iterator[tuple[PosixKeeper, Recorder]]:
+    """Our end of one that is to start a process, and the observer of that."""
     manual_loop = ManualLoop()
     recorder = Recorder(manual_loop)
     manual_loop.close()
+    keeper = PosixKeeper(Channel(connection, is_trusted=False), pid, PosixAccount("nobody-of-this-name"), loop)
+    keeper.process(Command(["true"], "/", {}), recorder).start()
+    yield keeper, recorder
+    wait_until(lambda: keeper.is_lost)
+    wait_until(lambda: recorder.heard == ["lost"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_output_that_cannot_be_opened(loop: Loop, locked: Path) -> None:
+    """USER-14: that of another user is opened anew, which waits likewise; its keeper counts as lost."""
     ours, theirs = socket.socketpair()
     with locked_pipe(locked) as (reader, process), theirs:
-        keeper = PosixKeeper(Channel(ours), process.pid, PosixAccount("nobody-of-this-name"), loop)
-        keeper.process(Command(["true"], "/", {}), recorder).start()
-        Channel(theirs).send(b"started", b"1", b"77", descriptor=reader)
-        wait_until(lambda: keeper.is_lost)
-        wait_until(lambda: recorder.heard == ["lost"])
-        assert "could not be opened" in recorder.reasons[0]
+        with keeper_of_another_user(ours, loop, process.pid) as (_, recorder):
+            Channel(theirs).send(b"started", b"1", b"77", descriptor=reader)
+        assert "could not be opened or read" in recorder.reasons[0]
         assert process.poll() is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_socket_that_somebody_else_reads(loop: Loop, locked: Path) -> None:
+    """USER-14: another user, who has made a keeper's socket, may keep our end, and have us wait; the keeper is lost."""
+    ours, theirs = socket.socketpair()
+    theirs.send(encode_frame(b"heard", b""))
+    with theirs, subprocess.Popen(withholder(locked, "socket"), stdin=ours.fileno()) as process:
+        try:
+            wait_until(locked.exists)
+            with keeper_of_another_user(ours, loop, process.pid) as (_, recorder):
+                pass
+            assert "could not be opened or read" in recorder.reasons[0]
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 @pytest.mark.usefixtures("quick")
@@ -293,6 +316,16 @@ def test_one_long_sleep(tmp_path: Path) -> None:
     with pytest.raises(LeftBehind):
         made.attend(sleep.fall_asleep, partial(done.append, "held up"), partial(done.append, "afterwards"))
     assert done == ["held up", "afterwards"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_left_to_be_done_fails(tmp_path: Path) -> None:
+    """DESIGN §4: whatever becomes of it, the one that has slept ends: there is one loop."""
+    sleep = DeepSleep(tmp_path)
+    made = Deputy(lambda _: sleep.wake())
+    made.start()
+    with pytest.raises(LeftBehind):
+        made.attend(sleep.fall_asleep, lambda: None, partial(os.close, -1))
 
 
 def test_program_that_is_stopped(begin: Begin) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from openjd.sessions._platform.posix_launcher import CALM
 from openjd.sessions._platform.posix_link import LauncherLink, is_readable
 from openjd.sessions._platform.posix_wire import Channel
 from support.bench import parent_of
@@ -90,3 +91,16 @@ def test_a_spare_keeper_leaves_with_its_launcher() -> None:
                 os.kill(parent_of(launcher.spare), signal.SIGKILL)
                 wait_until(lambda spare=launcher.spare: not is_alive(spare))  # type: ignore[misc]
         wait_until(lambda spare=launcher.spare: not is_alive(spare))  # type: ignore[misc]
+
+
+def test_a_launcher_that_leaves_makes_no_spare_keeper() -> None:
+    """DESIGN §6: each would wait for the end of the other; it has been left just when one was to be made."""
+    link = LauncherLink.start(None, time.monotonic() + PATIENCE)
+    keeper, descriptor = link.ask_for_keeper()
+    launcher = parent_of(keeper)
+    pidfd = link.close()
+    assert not is_readable(descriptor, time.monotonic() + 10 * CALM)
+    os.close(descriptor)
+    wait_until(lambda: not is_alive(launcher))
+    if pidfd is not None:
+        os.close(pidfd)

@@ -118,6 +118,22 @@ def test_a_keeper_that_answers_late_is_kept(posix: Bench) -> None:
     assert not posix.keeper.is_lost
 
 
+def test_a_keeper_whose_answer_has_not_been_read_is_kept(posix: Bench) -> None:
+    """DESIGN §4: it is not its fault if this program is held up, or stopped."""
+    process, recorder = posix.begin("wait")
+    assert isinstance(posix.keeper, PosixKeeper)
+    process.check()
+    posix.loop.clock.advance(PATIENCE)
+    assert select.select([posix.keeper._channel], [], [], PATIENCE)[0]
+    posix.loop.clock.advance(PATIENCE)
+    assert recorder.heard == ["started"]
+    posix.loop.turn()
+    posix.loop.clock.advance(100 * PATIENCE)
+    process.terminate()
+    posix.finish(recorder)
+    assert recorder.code == -9
+
+
 def test_a_keeper_that_takes_a_frame_in_pieces(posix: Bench) -> None:
     """DESIGN §4: the loop waits to write only as long as there is a rest, whoever sends it: idle, it costs nothing."""
     assert isinstance(posix.keeper, PosixKeeper)

@@ -8,9 +8,10 @@ import selectors
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Callable, TypeVar
 
 Call = Callable[[], None]
+Result = TypeVar("Result")
 
 PATIENCE = 10.0
 """Seconds after which a test has waited in vain; a test that passes never waits as long."""
@@ -71,8 +72,8 @@ class ManualLoop:
     def post(self, call: Call) -> None:
         self._mailbox.append(call)
 
-    def dare(self, call: Call, when_held_up: Call, afterwards: Call) -> None:  # noqa: ARG002 - nobody else is there
-        call()
+    def dare(self, call: Callable[[], Result], when_held_up: Call, afterwards: Call) -> Result:  # noqa: ARG002
+        return call()  # nobody else is there
 
     def watch(self, descriptor: int, on_ready: Call, *, is_writer: bool = False) -> None:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_writer else 0)

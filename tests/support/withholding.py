@@ -2,6 +2,7 @@
 
 ``python -I -S withholding.py LOCKED [GO]`` makes the file LOCKED, with its process id, once whoever reads its output is
 bound to wait. With a named pipe GO, a child does that when something comes from there; the command has ended by then.
+With ``socket`` in its place it receives into such memory from standard input, and whoever else receives there waits.
 None outlives its test by more than a minute.
 """
 
@@ -14,6 +15,7 @@ import os
 import platform
 import select
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -41,17 +43,41 @@ def open_userfaultfd() -> int:
     return descriptor
 
 
+def withhold(pages: int) -> tuple[mmap.mmap, int, int]:
+    """Memory that is missing, its address, and the descriptor that tells when it is touched."""
+    memory = mmap.mmap(-1, _PAGE * pages)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    faults = open_userfaultfd()
+    fcntl.ioctl(faults, _REGISTER, bytearray(struct.pack("QQQQ", address, _PAGE * pages, _MISSING, 0)))
+    return memory, address, faults
+
+
+def tell(locked: str) -> None:
+    """Make the file that tells."""
+    with open(f"{locked}.new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{locked}.new", locked)
+
+
+def receive(locked: str) -> None:
+    """Receive from the socket that is standard input, which keeps it locked."""
+    memory, _, faults = withhold(1)
+
+    def tell_when_touched() -> None:
+        select.select([faults], [], [])
+        tell(locked)
+
+    threading.Thread(target=tell_when_touched, daemon=True).start()
+    socket.socket(fileno=0).recv_into(memoryview(memory))
+
+
 class Withholder:
     """Prints page after page, until one that is missing keeps the pipe locked while there is something to be read."""
 
     def __init__(self, locked: str) -> None:
         self._locked = locked
-        self._memory = mmap.mmap(-1, _PAGE * _PAGES)
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._memory, self._address, self._faults = withhold(_PAGES)
         self._reader = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK)
-        self._faults = open_userfaultfd()
-        registration = struct.pack("QQQQ", self._address, _PAGE * _PAGES, _MISSING, 0)
-        fcntl.ioctl(self._faults, _REGISTER, bytearray(registration))
 
     def run(self) -> None:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -64,20 +90,18 @@ class Withholder:
             select.select([self._faults], [], [])
             os.read(self._faults, 4096)
             if select.select([self._reader], [], [], 0)[0]:
-                self._tell()
+                tell(self._locked)
                 return
             fcntl.ioctl(
                 self._faults, _FILL, bytearray(struct.pack("QQQq", self._address + number * _PAGE, _PAGE, 0, 0))
             )
 
-    def _tell(self) -> None:
-        with open(f"{self._locked}.new", "w") as file:
-            file.write(str(os.getpid()))
-        os.rename(f"{self._locked}.new", self._locked)
-
 
 def main(locked: str, go: str = "") -> None:
     signal.alarm(LIFETIME)
+    if go == "socket":
+        receive(locked)
+        return
     if go and os.fork():
         return
     signal.alarm(LIFETIME)

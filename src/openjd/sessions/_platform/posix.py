@@ -14,7 +14,7 @@ from typing import Callable, Optional
 from openjd.sessions._errors import KeeperError
 from openjd.sessions._logging import printable
 from openjd.sessions._platform.posix_account import PosixAccount
-from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, open_pidfd, own_reading_end
+from openjd.sessions._platform.posix_link import LONGEST_ANSWER, NO_DESCRIPTOR, is_readable, open_pidfd, own_reading_end
 from openjd.sessions._platform.posix_wire import Channel, close_elsewhere
 from openjd.sessions._platform.protocol import Command, ProcessObserver, Timer, Watcher
 from openjd.sessions._types import ActionUsage
@@ -35,9 +35,9 @@ _FOLLOWS = {
 }
 """What a keeper says of a process, each but ``unwritten`` once, and what it has said before."""
 _KEEPER_LOST = "The keeper of this Session's processes has gone; what it kept is terminated."
-_OUTPUT_WITHHELD = (
-    "The output of a process could not be opened for several seconds; "
-    "the keeper of this Session's processes and what it kept is terminated."
+_WITHHELD = (
+    "What the keeper of this Session's processes sends could not be opened or read for several seconds; "
+    "it and what it kept is terminated."
 )
 
 
@@ -190,8 +190,12 @@ class PosixKeeper:
         self._silence = self._watcher.call_later(_SILENCE_LIMIT, self._give_up)
 
     def _give_up(self) -> None:
-        """It is stopped, or hangs in a dead file system: end it, and what bears its mark."""
-        self._lose(_KEEPER_SILENT)
+        """It is stopped, or hangs in a dead file system: end it, and what bears its mark. Or it is we who are late."""
+        self._silence = None
+        if is_readable(self._channel.fileno(), 0.0):
+            self.expect_news()
+        else:
+            self._lose(_KEEPER_SILENT)
 
     def _hear(self) -> None:
         if self._silence is not None:
@@ -219,7 +223,7 @@ class PosixKeeper:
             self._unless_starting(self._channel.flush)
             self._watch()
         try:
-            is_open, frames = self._channel.receive()
+            is_open, frames = self._receive()
         except (ValueError, MemoryError):  # no frames of ours, or none that could be kept
             is_open, frames = False, []
         try:
@@ -231,6 +235,13 @@ class PosixKeeper:
             self._hear()
         if not is_open:
             self._lose(_KEEPER_LOST)
+
+    def _receive(self) -> tuple[bool, list[list[bytes]]]:
+        """What has come. Another user may have kept our end of the socket, and hold us up by receiving there, too."""
+        if not self._account.is_another:
+            return self._channel.receive()
+        close_again = partial(self._watcher.post, self._close)  # for the descriptors that come after all
+        return self._watcher.dare(self._channel.receive, partial(self._lose, _WITHHELD), close_again)
 
     def _tell(self, fields: list[bytes]) -> None:
         """Tell the observer what the keeper says of the process."""
@@ -284,7 +295,7 @@ class PosixKeeper:
         opened: list[int] = []
         self._watcher.dare(
             lambda: opened.append(own_reading_end(output)),
-            partial(self._lose, _OUTPUT_WITHHELD),
+            partial(self._lose, _WITHHELD),
             lambda: close_elsewhere(opened),
         )
         return opened[0]

@@ -126,6 +126,7 @@ class Launcher(Resident):
 
     def leave(self) -> None:
         """Keepers end when the program does; until the last one has, their orphans are ended here."""
+        self._next_spare = math.inf
         self._drop_spare()
         while children():
             self.wait_for_child()

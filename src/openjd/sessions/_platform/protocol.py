@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import Callable, Optional, Protocol, TypeVar
 
 from openjd.sessions._types import ActionUsage
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ class Watcher(Protocol):
     def post(self, call: Callable[[], None]) -> None:
         """Have the loop make this call soon; from any thread, also from a signal handler."""
 
-    def dare(self, call: Callable[[], None], when_held_up: Callable[[], None], afterwards: Callable[[], None]) -> None:
+    def dare(
+        self, call: Callable[[], Result], when_held_up: Callable[[], None], afterwards: Callable[[], None]
+    ) -> Result:
         """Make a call that another process can have the kernel hold up; the last thing of what the loop calls.
 
         If that happens, another thread goes on as the loop's, with ``when_held_up`` first; this one makes the call

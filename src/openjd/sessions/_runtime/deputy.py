@@ -8,6 +8,7 @@ end of the process, which nobody can be sure of: so another thread goes on in it
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Callable, Optional, TypeVar
 
 from openjd.sessions._platform.threads import deep_sleep
@@ -64,14 +65,15 @@ class Deputy:
             LeftBehind: It was held up, and the deputy goes on in its place.
         """
         self._calls.append(when_held_up)
-        if self._is_idle:
-            self._is_idle = False
-            self._bell.set()
         try:
+            if self._is_idle:
+                self._is_idle = False
+                self._bell.set()
             return call()
         finally:
             if not self._take_out(when_held_up):
-                afterwards()
+                with suppress(Exception):  # whatever becomes of that, there is one loop
+                    afterwards()
                 raise LeftBehind
 
     def _take_out(self, when_held_up: Call) -> bool:
