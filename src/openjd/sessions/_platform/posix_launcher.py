@@ -87,7 +87,7 @@ class Launcher(Resident):
 
     def _make_spare(self) -> None:
         self._next_spare = math.inf
-        with contextlib.suppress(OSError):  # who needs one will hear of it
+        with contextlib.suppress(OSError, MemoryError):  # who needs one will hear of it
             self._spare = self._fork(self._rehearse_and_keep)
 
     def _drop_spare(self) -> None:
@@ -107,9 +107,9 @@ class Launcher(Resident):
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            theirs.close()
-            self.close()
             try:
+                theirs.close()
+                self.close()
                 work(Channel(ours))
             finally:
                 os._exit(0)

@@ -17,7 +17,7 @@ def deep_sleep(thread: int) -> Optional[bytes]:
     try:
         with open(f"/proc/self/task/{thread}/status", "rb", buffering=0) as status:
             lines = status.read().splitlines()
-    except OSError:
+    except (OSError, MemoryError):
         return None
     if not any(line.startswith(b"State:\tD") for line in lines):
         return None

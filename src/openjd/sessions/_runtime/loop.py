@@ -115,11 +115,11 @@ class Loop:
             self._watched.clear()  # a start for which no thread could be had is begun anew
             self._selector = selectors.DefaultSelector()
             self.watch(self._bell, self._answer_bell)
-            self._mailbox.appendleft(self._appoint_deputy)
             self.delivery.start()
             thread = threading.Thread(target=self._run, name=_NAME, daemon=True)
             thread.start()
             self._thread = thread
+            self._mailbox.appendleft(self._appoint_deputy)  # comes first: no turn begins while we have the lock
 
     def _is_used(self) -> bool:
         with self._lock:
@@ -194,8 +194,8 @@ class Loop:
 
     def _appoint_deputy(self) -> None:
         self._deputy.dismiss()
-        self._deputy = Deputy(self._succeed)
         try:
+            self._deputy = Deputy(self._succeed)
             self._deputy.start()
         except (RuntimeError, MemoryError):
             self.call_later(_NEXT_TRY, self._appoint_deputy)
