@@ -46,24 +46,33 @@ def running_threads() -> Counter[str]:
 def running_processes() -> Counter[str]:
     """Our own children, and the actions of our sessions wherever they have gone."""
     found: Counter[str] = Counter()
+    helpers: dict[str, tuple[str, str]] = {}
     for pid in os.listdir("/proc"):
         if pid.isdigit():
             try:
                 if is_ours(pid):
                     command = read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()
-                    is_helper = f"launcher of process {os.getpid()}" in command  # a new one may have replaced another
-                    found[command if is_helper else f"{pid}: {command}"] += 1
+                    if f"launcher of process {os.getpid()}" in command:
+                        helpers[pid] = command, parent_of(pid)
+                    else:
+                        found[f"{pid}: {command}"] += 1
             except OSError:  # it has just ended
                 continue
+    return found + helpers_in_use(helpers)
+
+
+def helpers_in_use(helpers: dict[str, tuple[str, str]]) -> Counter[str]:
+    """Launchers and keepers by their commands, as one may have replaced another; not the spare keeper of a launcher."""
+    found = Counter(command for command, _ in helpers.values())
+    found.subtract(helpers[parent][0] for parent in {parent for _, parent in helpers.values()} & helpers.keys())
     return found
 
 
 def is_ours(pid: str) -> bool:
-    state, parent = read(pid, "stat").rpartition(b")")[2].split()[:2]
-    if int(parent) == os.getpid():
+    if int(parent_of(pid)) == os.getpid():
         return True
     if os.stat(f"/proc/{pid}").st_uid in OTHER_USERS:
-        return state != b"Z" and not is_of_another_run(pid)
+        return stat_of(pid)[0] != "Z" and not is_of_another_run(pid)
     variables = read(pid, "environ")
     in_this_run = MARK.encode() + b"=%d\0" % os.getpid()
     return b"OPENJD_SESSION_WORKING_DIR=" in variables and in_this_run in variables
@@ -76,8 +85,17 @@ def is_of_another_run(pid: str) -> bool:
         _, launcher, owner = line.partition(b"launcher of process ")
         if launcher:
             return int(owner.partition(b"\0")[0]) != os.getpid()
-        pid = read(pid, "stat").rpartition(b")")[2].split()[1].decode()
+        pid = parent_of(pid)
     return False
+
+
+def parent_of(pid: str) -> str:
+    return stat_of(pid)[1]
+
+
+def stat_of(pid: str) -> list[str]:
+    """What the system tells of a process after its name: its state, its parent, and more."""
+    return read(pid, "stat").rpartition(b")")[2].decode().split()
 
 
 def read(pid: str, name: str) -> bytes:
