@@ -18,7 +18,7 @@ from support.scripts import action, environment
 from support.stage import PATIENCE, shell
 
 README = Path(__file__).resolve().parents[3] / "shared" / "seed-readme.md"
-RUNS = 2000
+RUNS = 1000
 
 
 @contextmanager
