@@ -187,6 +187,7 @@ def open_resources(
         sweep_default_root()
     redactor = Redactor()
     log = SessionLog(session_id, redactor.redact)
+    log.hold()
     log_host_information(log)
     log.info(f"Initializing Open Job Description Session: {session_id}")
     directories = (
@@ -196,4 +197,5 @@ def open_resources(
     log.info_lines(directories, LogContent.FILE_PATH)
     for warning in workspace.warnings:
         log.warning(warning, LogContent.HOST_INFO | LogContent.FILE_PATH)
+    log.release()
     return SessionResources(workspace, log, redactor, other, retains_directory=retains_directory)

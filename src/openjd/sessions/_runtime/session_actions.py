@@ -293,10 +293,12 @@ class SessionActions:
         return True
 
     def _give_back(self, deadline: Optional[float]) -> None:
+        self._log.hold()
         self._log.section("Session Cleanup")
         directory = self._resources.workspace.path
         if not self._resources.retains_directory:
             self._log.info(f"Deleting working directory: {directory}", LogContent.FILE_PATH)
+        self._log.release()
         limit = LEAVE_LIMIT if deadline is None else max(0.0, deadline - time.monotonic())
         for path, reason in self._resources.give_back(limit):
             text = f"Could not delete {printable(str(path))}: {reason}"
