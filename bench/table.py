@@ -22,7 +22,8 @@ What this library costs, beside the published one and beside the bare limit: wha
 Each of the three runs the same workload once a round, in a fresh interpreter and in turns. Values are medians over the
 rounds; ratios are formed within a round, and the median is shown with the least and the greatest one. Only ratios and
 counts are judged: times depend on the machine. "Own processor time" is that of the program with the launcher and the
-keepers, without the actions.
+keepers, without the actions. Why some goals are not reached is shown by
+[where an action's time goes](design.md#where-an-actions-time-goes).
 """
 _COLUMNS = ("what", "unit", BARE, OURS, PUBLISHED, "× bare", "× published", "goal", "reached")
 
