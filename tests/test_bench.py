@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.ways import CALLER, DELIVERY, KEEPER, LOOP, Waking, Way, passages
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ["what", "unit", "bare", "this library", "published", "× bare", "× published", "goal", "reached"]
@@ -48,3 +49,13 @@ def test_names_are_shown() -> None:
         timeout=60,
     )
     assert done.stdout.split() == ["tree-group", "tree-setsid", "tree-double", "tree-sessions"]
+
+
+def test_a_way_is_gone_from_its_start_to_its_end() -> None:
+    """What does not belong to it is passed over; one that begins anew before it has ended does not count."""
+    way = Way("", lambda: None, (DELIVERY, CALLER), {"asks": (CALLER, KEEPER), "tells": (DELIVERY, CALLER)})
+    wakings = [(DELIVERY, CALLER), (CALLER, KEEPER), (LOOP, CALLER), (DELIVERY, CALLER), (CALLER, KEEPER)]
+    assert list(passages((Waking(moment, *wakes) for moment, wakes in enumerate(wakings)), way)) == [[0, 1, 3]]
+    anew = Way("", lambda: None, (CALLER, LOOP), {"decides": (LOOP, KEEPER), "says so": (KEEPER, LOOP)})
+    wakings = [(CALLER, LOOP), (LOOP, KEEPER), (CALLER, LOOP), (KEEPER, LOOP), (LOOP, KEEPER), (KEEPER, LOOP)]
+    assert list(passages((Waking(moment, *wakes) for moment, wakes in enumerate(wakings)), anew)) == [[2, 4, 5]]

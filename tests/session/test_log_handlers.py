@@ -241,6 +241,21 @@ def test_what_precedes_work_that_may_take_long_is_logged_before_it(stage: Stage)
     assert found["Phase: Running action"] == ["f"]
 
 
+def test_what_other_threads_log_is_not_held_back(stage: Stage, records: list[logging.LogRecord]) -> None:
+    """LOG-4: a start holds back what its own thread logs, nobody else's."""
+    log = stage.session._resources.log
+    other = threading.Thread(target=log.info, args=["of another thread"])
+    log.hold()
+    log.info("held back")
+    other.start()
+    other.join()
+    before = [record.getMessage() for record in records]
+    log.release()
+    assert "of another thread" in before
+    assert "held back" not in before
+    assert records[-1].getMessage() == "held back"
+
+
 def test_a_handler_that_comes_or_goes_while_a_start_is_logged(stage: Stage) -> None:
     """LOG-7: what is logged later reaches it, or does not, as if each record had been logged on its own."""
     seen: list[str] = []

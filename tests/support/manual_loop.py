@@ -8,10 +8,11 @@ import selectors
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Callable, TypeVar
+from typing import Callable
+
+from openjd.sessions._platform.protocol import Result
 
 Call = Callable[[], None]
-Result = TypeVar("Result")
 
 PATIENCE = 10.0
 """Seconds after which a test has waited in vain; a test that passes never waits as long."""

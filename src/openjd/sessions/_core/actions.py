@@ -110,7 +110,7 @@ def check_command_line(
     """
     if not action.title:
         return
-    lengths = [*map(bytes_of, action.argv)]
+    lengths = list(map(bytes_of, action.argv))
     if max(*lengths, variables.longest) > longest_argument:
         lengths += variables.lengths
         index = next(index for index, length in enumerate(lengths) if length > longest_argument)

@@ -272,10 +272,7 @@ class ActionMachine:
             return []
         self.phase = Phase.ENDED
         code, usage = (self._exit.code, self._exit.usage) if self._exit is not None else (None, None)
-        last = self.status
-        self.status = ActionStatus(
-            self._outcome(), last.progress, last.status_message, last.fail_message, exit_code=code, usage=usage
-        )
+        self.status = replace(self.status, state=self._outcome(), exit_code=code, usage=usage)
         return [Complete(self.status)]
 
     def _outcome(self) -> ActionState:

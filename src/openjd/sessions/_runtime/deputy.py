@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional
 
+from openjd.sessions._platform.protocol import Result
 from openjd.sessions._platform.threads import deep_sleep
 
 LOOK_EVERY = 1.0
@@ -18,7 +19,6 @@ LOOK_EVERY = 1.0
 MOST_LOOKS = 4
 """Looks that see it in the same sleep, after which it counts as held up."""
 
-Result = TypeVar("Result")
 Call = Callable[[], None]
 Successor = Callable[[Call], None]
 """What the deputy does in the place of the thread; it is passed what that one has left for the case."""

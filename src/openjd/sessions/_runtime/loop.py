@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Callable, Optional, Protocol
 
 from openjd.sessions._logging import LOG, LogContent, renew_locks
 from openjd.sessions._platform import make_platform
+from openjd.sessions._platform.protocol import Result
 from openjd.sessions._runtime.delivery import Delivery, call_client
-from openjd.sessions._runtime.deputy import Deputy, LeftBehind, Result
+from openjd.sessions._runtime.deputy import Deputy, LeftBehind
 
 if TYPE_CHECKING:
     from openjd.sessions._platform.protocol import Platform
